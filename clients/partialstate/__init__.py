@@ -1,0 +1,1 @@
+"""What a homeserver's frontend installs to talk to the partial-state service."""

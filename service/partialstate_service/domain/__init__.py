@@ -1,0 +1,1 @@
+"""The pure heart: identifiers, rooms, endpoints, decisions. Imports the standard library only."""

@@ -1,0 +1,88 @@
+"""Typed Matrix identifiers, parsed once at the edge and trusted inside.
+
+Each type is a `NewType` over `str`, so that it costs nothing at run time; the `parse_…` functions are the only
+way in. Sources: Matrix specification v1.19, appendices, "Identifier Grammar"; room version 12 for room ids
+without a domain.
+"""
+
+import ipaddress
+import re
+from typing import NewType
+
+RoomId = NewType("RoomId", str)
+EventId = NewType("EventId", str)
+UserId = NewType("UserId", str)
+ServerName = NewType("ServerName", str)
+
+# Counters of the registry; both only ever grow.
+Generation = NewType("Generation", int)
+Revision = NewType("Revision", int)
+# A record's place in the recovered-state log of one generation; the first record has position 1.
+Position = NewType("Position", int)
+
+MAX_ID_BYTES = 255
+
+# The grammar allows dns names, IPv4 literals and bracketed IPv6 literals, each with an optional port.
+_SERVER_NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,255})(?::(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
+_OPAQUE_ID = re.compile(r"[^\s\x00]+")
+
+
+class InvalidIdError(ValueError):
+    """A string is not the identifier that it should be; the text names the kind and the reason."""
+
+
+def parse_server_name(text: str) -> ServerName:
+    """Return *text* as a server name, or raise `InvalidIdError`."""
+    match = _SERVER_NAME.fullmatch(text)
+    if match is None or len(text) > MAX_ID_BYTES:
+        raise InvalidIdError(f"not a server name: {_shown(text)}")
+    if (port := match["port"]) is not None and int(port) > _MAX_PORT:
+        raise InvalidIdError(f"server name with an impossible port: {_shown(text)}")
+    host = match["host"]
+    if host.startswith("["):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError as error:
+            raise InvalidIdError(f"not an IPv6 literal: {_shown(text)}") from error
+    return ServerName(text)
+
+
+def parse_room_id(text: str) -> RoomId:
+    """Return *text* as a room id. From room version 12 it has no domain, so nothing may look for one in it."""
+    return RoomId(_parse_sigil_id(text, "!", "room id"))
+
+
+def parse_event_id(text: str) -> EventId:
+    """Return *text* as an event id, of any room version."""
+    return EventId(_parse_sigil_id(text, "$", "event id"))
+
+
+def parse_user_id(text: str) -> UserId:
+    """Return *text* as a user id with a valid server name; historical localparts are accepted."""
+    _parse_sigil_id(text, "@", "user id")
+    _, colon, server = text.partition(":")
+    if not colon:
+        raise InvalidIdError(f"user id without a server name: {_shown(text)}")
+    parse_server_name(server)
+    return UserId(text)
+
+
+def server_of(user: UserId) -> ServerName:
+    """Return the server name of a parsed user id."""
+    return ServerName(user.partition(":")[2])
+
+
+def _parse_sigil_id(text: str, sigil: str, kind: str) -> str:
+    if not text.startswith(sigil) or len(text) < 2:  # noqa: PLR2004 - the sigil and one character
+        raise InvalidIdError(f"not a {kind}: {_shown(text)} (it must start with {sigil!r})")
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+        raise InvalidIdError(f"{kind} longer than {MAX_ID_BYTES} bytes: {_shown(text)}")
+    if _OPAQUE_ID.fullmatch(text) is None:
+        raise InvalidIdError(f"{kind} with white space or NUL: {_shown(text)}")
+    return text
+
+
+def _shown(text: str) -> str:
+    """Return *text* short and escaped enough for an error message or a log line."""
+    return ascii(text if len(text) <= 64 else text[:64] + "…")  # noqa: PLR2004 - one line of a log
