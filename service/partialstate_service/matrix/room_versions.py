@@ -15,7 +15,7 @@ class UnsupportedRoomVersionError(ValueError):
     def __init__(self, given: str) -> None:
         self.given = given
         supported = ", ".join(ROOM_VERSIONS)
-        super().__init__(f"unsupported room version {ascii(given[:32])}: supported are {supported}")
+        super().__init__(f"unsupported room version {given[:32]!a}: supported are {supported}")
 
 
 class EventIdFormat(Enum):
