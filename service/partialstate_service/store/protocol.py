@@ -72,6 +72,8 @@ class RecordedEvent:
     prev_event_ids: tuple[EventId, ...]
     resolved: bool = False
     """Whether its full state is in the log already. Set by the store."""
+    sequence: int = 0
+    """Its place in the order of recording, from 1; gaps are possible. Set by the store."""
 
 
 class RecordOutcome(StrEnum):
@@ -245,8 +247,8 @@ class Registry(Protocol):
     async def known_event_rooms(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
         """Return the rooms of those events that are recorded (or a join) in some partial room."""
 
-    async def recorded_events(self, room_id: RoomId) -> Sequence[RecordedEvent]:
-        """Return all recorded events of the room with their JSON, in the order of recording."""
+    async def recorded_events(self, room_id: RoomId, after: int = 0) -> Sequence[RecordedEvent]:
+        """Return the recorded events with a sequence above *after*, with their JSON, in the order of recording."""
 
     # --- reconciliation
 
