@@ -24,8 +24,7 @@ MAX_RETRY_AFTER_S = 86_400.0
 MAX_TEXT_CHARS = 200
 
 _OK_STATUS = 200
-# Request timeout, gateway timeout, and Cloudflare's "a timeout occurred": the homeserver behind was too slow.
-_TIMEOUT_STATUSES = frozenset({408, 504, 524})
+_NOT_FOUND_STATUS = 404
 
 
 class Outcome(StrEnum):
@@ -54,6 +53,21 @@ class Outcome(StrEnum):
     """An answer that is not what the specification says."""
     TOO_LARGE = "too_large"
     """An answer, or one element of it, beyond our limits."""
+
+
+_BY_STATUS = {
+    401: Outcome.UNAUTHORISED,
+    403: Outcome.FORBIDDEN,
+    404: Outcome.NOT_FOUND,
+    405: Outcome.UNSUPPORTED,
+    # Request timeout, gateway timeout, and Cloudflare's own: the homeserver behind was too slow.
+    408: Outcome.TIMEOUT,
+    504: Outcome.TIMEOUT,
+    524: Outcome.TIMEOUT,
+    429: Outcome.RATE_LIMITED,
+    501: Outcome.UNSUPPORTED,
+}
+_BY_CLASS = {4: Outcome.BAD_REQUEST, 5: Outcome.SERVER_ERROR}
 
 
 class FederationError(Exception):
@@ -115,25 +129,10 @@ def escaped(text: str) -> str:
 def _outcome_of(status: int, errcode: str) -> Outcome:
     if errcode in UNABLE_ERRCODES:
         return Outcome.UNABLE
-    if status in _TIMEOUT_STATUSES:
-        return Outcome.TIMEOUT
-    match status:
-        case 401:
-            return Outcome.UNAUTHORISED
-        case 403:
-            return Outcome.FORBIDDEN
-        case 404:
-            return Outcome.UNSUPPORTED if errcode == "M_UNRECOGNIZED" else Outcome.NOT_FOUND
-        case 405 | 501:
-            return Outcome.UNSUPPORTED
-        case 429:
-            return Outcome.RATE_LIMITED
-        case _ if 400 <= status < 500:  # noqa: PLR2004 - the class of the status
-            return Outcome.BAD_REQUEST
-        case _ if status >= 500:  # noqa: PLR2004 - the class of the status
-            return Outcome.SERVER_ERROR
-    # Redirects are for well-known only, and no other 1xx–3xx answers a federation request.
-    return Outcome.INVALID
+    if status == _NOT_FOUND_STATUS and errcode == "M_UNRECOGNIZED":
+        return Outcome.UNSUPPORTED
+    # Redirects are for well-known only, and nothing else below 400 answers a federation request.
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Outcome.INVALID)
 
 
 def _error_object(body: bytes) -> Mapping[str, Any]:

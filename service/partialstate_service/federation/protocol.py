@@ -61,8 +61,6 @@ class FederationLimits:
     """One event in an answer. The specification's 65,536 bytes are canonical JSON; escapes make them longer."""
     max_elements: int = 2_000_000
     max_error_body_bytes: int = 16 * 1024
-    max_header_bytes: int = 16 * 1024
-    """One header line of an answer."""
     connections_per_destination: int = 8
 
 
