@@ -1,0 +1,218 @@
+r"""Reading JSON from other servers without surprises, and writing canonical JSON.
+
+Sources: Matrix specification v1.19, appendices, "Canonical JSON"; RFC 8259. Canonical JSON is UTF-8, without
+insignificant white space, keys sorted by code point, integers within ±(2^53-1), no floats. Room versions 1-5 never
+enforced the last two; *loose* here means their numbers: any finite integer or float. Floats are written in Python's
+shortest form (`1.0`, `1e-07`), since the servers that made such events wrote them so.
+
+Reading and writing go through orjson wherever its bytes are those of canonical JSON; what it would change without
+a word is found out and takes the slow path:
+
+* integers from 2^64 on become floats, and floats are written in another form than ours;
+* a repeated key silently wins over the earlier one. Re-encoding tells: a JSON text has two quotation marks for each
+  string, and one for each that is written `\"` inside a string. Unless the text has `\u0022`, the re-encoding
+  therefore has exactly as many, less at least two for each dropped key;
+* more than 254 levels are read but not written.
+"""
+
+import json
+from itertools import chain
+from math import isfinite
+from typing import Any, Final, Never
+
+import orjson
+
+MAX_NESTING: Final = 500
+"""Arrays and objects inside each other; bounded so that no recursion limit is ever met."""
+MAX_INTEGER: Final = 2**53 - 1
+
+_PLAIN_SCALARS: Final = frozenset({str, int, bool, type(None)})
+_ESCAPED_QUOTE: Final = b"\\u0022"
+_LOOSE: Final = orjson.OPT_SORT_KEYS
+_STRICT: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+
+
+class InvalidJsonError(ValueError):
+    """Bytes are not acceptable JSON, or a value has no canonical form."""
+
+
+def parse_json(data: bytes, *, strict: bool = True) -> Any:
+    """Return the value of the JSON text *data*, or raise `InvalidJsonError`, and nothing else.
+
+    Refused: bad UTF-8, a byte order mark, NaN and infinities, lone surrogates, repeated keys, more than
+    `MAX_NESTING` levels, numbers beyond the range of a double. *strict* also refuses floats and integers beyond
+    ±(2^53-1), as room versions from 6 do.
+    """
+    value, plain = parse_loose(data)
+    if strict:
+        if not plain:
+            raise InvalidJsonError("a float, or an integer beyond ±(2^53-1)")
+        encode_plain(value)  # refuses big integers
+    return value
+
+
+def parse_loose(data: bytes) -> tuple[Any, bool]:
+    """Return the value of *data* with loose numbers, and whether it is *plain*, that is without any float.
+
+    Refuses what `parse_json` refuses with ``strict=False``.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJsonError(f"not JSON: {error.msg}") from error
+    if not is_plain(value):
+        return _parse_exactly(data)
+    if _may_repeat_a_key(data, value):
+        _refuse_repeated_keys(data)
+    return value, True
+
+
+def encode_canonical(value: Any, *, strict: bool = True) -> bytes:
+    """Return *value* as canonical JSON; raise `InvalidJsonError` where it has none.
+
+    *value* is made of dicts with string keys, lists, strings, numbers, booleans and None. Floats and integers beyond
+    ±(2^53-1) are refused unless *strict* is False.
+    """
+    return encode_plain(value, strict=strict) if is_plain(value) else _encode_exactly(value, strict=strict)
+
+
+def encode_plain(value: Any, *, strict: bool = True) -> bytes:
+    """Return what `encode_canonical` does for a *value* that is known to be plain: that check is not repeated."""
+    try:
+        return orjson.dumps(value, option=_STRICT if strict else _LOOSE)
+    except orjson.JSONEncodeError:
+        # A big integer, deep nesting, a lone surrogate, a key that is no string: the slow path knows which is allowed.
+        return _encode_exactly(value, strict=strict)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether *value* is made of dicts, lists, strings, integers, booleans and None only.
+
+    Raises `InvalidJsonError` beyond `MAX_NESTING`. Walks level by level: no recursion, whatever the nesting.
+    """
+    level = [value]
+    depth = 0
+    while level:
+        deeper: list[Any] = []
+        for node in level:
+            kind = type(node)
+            if kind is dict:
+                children = node.values()
+            elif kind is list:
+                children = node
+            elif kind in _PLAIN_SCALARS:  # only at the top: below it, scalars are not collected
+                continue
+            else:
+                return False
+            for child in children:
+                if type(child) not in _PLAIN_SCALARS:
+                    deeper.append(child)  # noqa: PERF401 - a comprehension per node is slower on small nodes
+        level = deeper
+        if level:
+            depth += 1
+            if depth > MAX_NESTING:
+                raise InvalidJsonError(f"more than {MAX_NESTING} levels of nesting")
+    return True
+
+
+def _may_repeat_a_key(data: bytes, value: Any) -> bool:
+    if _ESCAPED_QUOTE in data:
+        return True
+    try:
+        again = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return True
+    return data.count(b'"') != again.count(b'"')
+
+
+def _refuse_repeated_keys(data: bytes) -> None:
+    try:
+        json.loads(data.decode(), object_pairs_hook=_object_without_repeats)
+    except RecursionError as error:
+        raise InvalidJsonError("nested too deeply") from error
+
+
+def _parse_exactly(data: bytes) -> tuple[Any, bool]:
+    """Parse what orjson has accepted once more, keeping big integers as they are."""
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_object_without_repeats,
+            parse_float=_finite_float,
+            parse_constant=_refuse_constant,
+        )
+    except RecursionError as error:
+        raise InvalidJsonError("nested too deeply") from error
+    except InvalidJsonError:
+        raise
+    except ValueError as error:
+        raise InvalidJsonError(f"not JSON: {error}") from error
+    return value, is_plain(value)
+
+
+def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        raise InvalidJsonError("a key occurs twice in one object")
+    return read
+
+
+def _finite_float(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise InvalidJsonError("a number beyond the range of a double")
+    return number
+
+
+def _refuse_constant(name: str) -> Never:
+    raise InvalidJsonError(f"{name} is not JSON")
+
+
+def _encode_exactly(value: Any, *, strict: bool) -> bytes:
+    _check_encodable(value, strict=strict)
+    try:
+        return _ENCODER.encode(value).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidJsonError("a lone surrogate") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # an integer of thousands of digits; a caller deep in its stack
+        raise InvalidJsonError(f"no canonical form: {type(error).__name__}") from error
+
+
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, sort_keys=True, separators=(",", ":")
+)
+
+
+def _check_encodable(value: Any, *, strict: bool) -> None:
+    level = [value]
+    for _ in range(MAX_NESTING + 2):
+        for node in level:
+            _check_node(node, strict=strict)
+        level = list(chain.from_iterable(_children(node) for node in level))
+        if not level:
+            return
+    raise InvalidJsonError(f"more than {MAX_NESTING} levels of nesting")
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, dict):
+        return list(node.values())
+    return list(node) if isinstance(node, list) else []
+
+
+def _check_node(node: Any, *, strict: bool) -> None:
+    if isinstance(node, dict):
+        if not all(isinstance(key, str) for key in node):
+            raise InvalidJsonError("a key that is not a string")
+    elif isinstance(node, float):
+        if strict:
+            raise InvalidJsonError("a float")
+        if not isfinite(node):
+            raise InvalidJsonError("a number that is not finite")
+    elif isinstance(node, int):
+        if strict and not -MAX_INTEGER <= node <= MAX_INTEGER:
+            raise InvalidJsonError("an integer beyond ±(2^53-1)")
+    elif not (node is None or isinstance(node, str | list)):
+        raise InvalidJsonError(f"a {type(node).__name__} is not JSON")

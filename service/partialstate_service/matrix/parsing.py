@@ -1,0 +1,155 @@
+"""From the bytes that a server sent to an `Event`: format, limits, content hash, event id.
+
+Source: specification v1.19, server-server API, "PDUs" and "Checks performed on receipt of a PDU", steps 1 and 3; room
+version 12 for room ids. Whatever the input, the only exception is `InvalidEventError`: such an event is dropped.
+"""
+
+from hashlib import sha256
+from typing import Any, Final
+
+from unpaddedbase64 import decode_base64
+
+from partialstate_service.domain.ids import RoomId
+from partialstate_service.matrix import event_format
+from partialstate_service.matrix.canonical_json import (
+    InvalidJsonError,
+    encode_canonical,
+    encode_plain,
+    is_plain,
+    parse_loose,
+)
+from partialstate_service.matrix.event import Event, JsonObject
+from partialstate_service.matrix.event_format import (
+    MAX_AUTH_EVENTS,
+    MAX_PREV_EVENTS,
+    Flaw,
+    InvalidEventError,
+    drop,
+)
+from partialstate_service.matrix.hashes import content_hash_input, event_id_of_hash, signed_part
+from partialstate_service.matrix.redaction import redact
+from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
+
+__all__ = ["Flaw", "InvalidEventError", "parse_event", "parse_event_bytes"]
+
+MAX_EVENT_BYTES: Final = 65_536
+"""Of an event as canonical JSON, with its signatures and without `unsigned`."""
+MAX_RECEIVED_BYTES: Final = 1 << 20
+"""Of an event as received, with `unsigned`, escapes and white space."""
+
+
+def parse_event_bytes(
+    data: bytes, version: RoomVersion, *, room_id: RoomId | None = None, limit_references: bool = True
+) -> Event:
+    """Return the event that the JSON text *data* is; as `parse_event`, and repeated keys are refused too."""
+    if len(data) > MAX_RECEIVED_BYTES:
+        drop(Flaw.TOO_LARGE, f"an event of {len(data)} bytes")
+    try:
+        raw, plain = parse_loose(data)
+    except InvalidJsonError as error:
+        raise InvalidEventError(Flaw.JSON, str(error)) from error
+    return _parse(raw, version, room_id, plain=plain, limit_references=limit_references)
+
+
+def parse_event(
+    raw: JsonObject, version: RoomVersion, *, room_id: RoomId | None = None, limit_references: bool = True
+) -> Event:
+    """Return the event that the parsed JSON *raw* is, or raise `InvalidEventError`.
+
+    *room_id* is the room that it must belong to. *limit_references* is off for what `/backfill` returns, where the
+    limits on previous and auth events do not apply.
+
+    The event's `raw` lacks `unsigned`, which nobody signs and anybody may change, and from version 3 an `event_id`
+    that a sender added: neither is to be trusted, stored or passed on. Where the content hash does not match, `raw`
+    and `content` are the redacted copy. *raw* itself is not changed; the event shares its values.
+    """
+    try:
+        plain = is_plain(raw)
+    except InvalidJsonError as error:
+        raise InvalidEventError(Flaw.JSON, str(error)) from error
+    return _parse(raw, version, room_id, plain=plain, limit_references=limit_references)
+
+
+def _parse(
+    given: Any, version: RoomVersion, expected: RoomId | None, *, plain: bool, limit_references: bool
+) -> Event:
+    if not isinstance(given, dict):
+        drop(Flaw.FIELD, "an event is a JSON object")
+    raw = dict(given)
+    has_unsigned = raw.pop("unsigned", None) is not None
+    if version.event_ids is not EventIdFormat.GIVEN:
+        raw.pop("event_id", None)
+    if has_unsigned and not plain:
+        plain = is_plain(raw)  # the float may have been in `unsigned`, where it does not matter
+    try:
+        if len(_encode(raw, version, plain=plain)) > MAX_EVENT_BYTES:
+            drop(Flaw.TOO_LARGE, f"more than {MAX_EVENT_BYTES} bytes")
+    except InvalidJsonError as error:
+        raise InvalidEventError(Flaw.CANONICAL, str(error)) from error
+    return _parse_fields(raw, version, expected, plain=plain, limit_references=limit_references)
+
+
+def _parse_fields(
+    raw: dict[str, Any], version: RoomVersion, expected: RoomId | None, *, plain: bool, limit_references: bool
+) -> Event:
+    kind = event_format.event_type(raw)
+    content = event_format.content(raw)
+    event_format.check_signatures(raw)
+    roomless = event_format.is_roomless_create(raw, version)
+    room_id = None if roomless else _room_id(raw, expected)
+    hash_matches = _content_hash_matches(raw, version, plain=plain)
+    if not hash_matches:
+        raw = redact(raw, version)
+        content = raw["content"]
+    event_format.check_authorising_user(content, kind, version)
+    if version.event_ids is EventIdFormat.GIVEN:
+        event_id = event_format.given_event_id(raw)
+    else:
+        event_id = event_id_of_hash(
+            sha256(_encode(signed_part(raw, version), version, plain=plain)).digest(), version
+        )
+    if room_id is None:
+        room_id = RoomId("!" + event_id[1:])
+        if expected is not None and room_id != expected:
+            drop(Flaw.WRONG_ROOM, "a create event of another room")
+    return Event(
+        event_id=event_id,
+        room_id=room_id,
+        type=kind,
+        state_key=event_format.state_key(raw),
+        sender=event_format.sender(raw),
+        depth=event_format.depth(raw, version),
+        origin_server_ts=event_format.origin_server_ts(raw),
+        prev_event_ids=event_format.references(
+            raw, "prev_events", version, MAX_PREV_EVENTS if limit_references else None
+        ),
+        auth_event_ids=event_format.references(
+            raw, "auth_events", version, MAX_AUTH_EVENTS if limit_references else None
+        ),
+        content=content,
+        raw=raw,
+        room_version=version,
+        hash_matches=hash_matches,
+    )
+
+
+def _room_id(raw: JsonObject, expected: RoomId | None) -> RoomId:
+    room_id = event_format.room_id(raw)
+    if expected is not None and room_id != expected:
+        drop(Flaw.WRONG_ROOM, "an event of another room")
+    return room_id
+
+
+def _content_hash_matches(raw: JsonObject, version: RoomVersion, *, plain: bool) -> bool:
+    claimed = event_format.sha256_text(raw)
+    actual = sha256(_encode(content_hash_input(raw), version, plain=plain)).digest()
+    try:
+        # As bytes: the same hash may be written with padding, or in the URL-safe alphabet.
+        return decode_base64(claimed) == actual
+    except ValueError as error:
+        raise InvalidEventError(Flaw.FIELD, "hashes.sha256: not base64") from error
+
+
+def _encode(value: JsonObject, version: RoomVersion, *, plain: bool) -> bytes:
+    encode = encode_plain if plain else encode_canonical
+    return encode(value, strict=version.strict_canonical_json)
