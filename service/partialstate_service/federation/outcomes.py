@@ -53,6 +53,8 @@ class Outcome(StrEnum):
     """An answer that is not what the specification says."""
     TOO_LARGE = "too_large"
     """An answer, or one element of it, beyond our limits."""
+    UNSIGNED = "unsigned"
+    """Nothing was sent: whoever holds our signing key did not sign. Says nothing about the server."""
 
 
 _BY_STATUS = {

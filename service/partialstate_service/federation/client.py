@@ -1,0 +1,165 @@
+"""The calls of a resync, typed: `ResidentServers` over HTTPS."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from partialstate_service.domain.ids import EventId, InvalidIdError, RoomId, ServerName, parse_event_id
+from partialstate_service.federation.outcomes import Failure, Outcome, escaped
+from partialstate_service.federation.progress import Progress, StalledError
+from partialstate_service.federation.protocol import FederationLimits, StateElement, StateIds
+from partialstate_service.federation.requester import Requester
+from partialstate_service.federation.state_stream import (
+    ElementSplitter,
+    MalformedBodyError,
+    OversizedBodyError,
+)
+from partialstate_service.matrix.canonical_json import InvalidJsonError, parse_json
+
+_PREFIX = "/_matrix/federation/v1"
+_KINDS: dict[str, Literal["pdu", "auth"]] = {"pdus": "pdu", "auth_chain": "auth"}
+# What surrounds the one event of an `/event` answer.
+_ENVELOPE_BYTES = 16 * 1024
+# From here on, parsing goes to a thread, so that the event loop does not stall.
+_LARGE_BODY_BYTES = 64 * 1024
+
+_T = TypeVar("_T")
+
+
+class FederationClient:
+    """Asks remote servers; see `ResidentServers` for the contract of each call."""
+
+    def __init__(
+        self, requester: Requester, limits: FederationLimits, *, monotonic_s: Callable[[], float]
+    ) -> None:
+        self._requester = requester
+        self._limits = limits
+        self._monotonic_s = monotonic_s
+
+    async def state_ids(self, server: ServerName, room: RoomId, event_id: EventId) -> StateIds:
+        """See `ResidentServers`."""
+        path = f"{_PREFIX}/state_ids/{_part(room)}?event_id={_part(event_id)}"
+        body = await self._fetch(server, path, self._limits.max_ids_body_bytes)
+        try:
+            return await _off_loop(body, _parse_state_ids)
+        except (InvalidJsonError, InvalidIdError, MalformedBodyError) as error:
+            raise Failure(Outcome.INVALID, escaped(str(error))).of(server) from error
+
+    async def state(
+        self, server: ServerName, room: RoomId, event_id: EventId
+    ) -> AsyncGenerator[StateElement, None]:
+        """See `ResidentServers`."""
+        path = f"{_PREFIX}/state/{_part(room)}?event_id={_part(event_id)}"
+        splitter = self._splitter(_KINDS)
+        timeout_s = self._limits.state_response_timeout_s
+        async with self._requester.open(server, "GET", path, timeout_s=timeout_s) as response:
+            try:
+                async for chunk in self._chunks(response, self._limits.max_state_body_bytes):
+                    for name, body in splitter.feed(chunk):
+                        yield StateElement(_KINDS[name], body)
+                for name, body in splitter.finish():
+                    yield StateElement(_KINDS[name], body)
+            except (MalformedBodyError, OversizedBodyError, StalledError) as error:
+                raise _failure_of(error).of(server) from error
+
+    async def event(self, server: ServerName, event_id: EventId) -> bytes:
+        """See `ResidentServers`."""
+        path = f"{_PREFIX}/event/{_part(event_id)}"
+        body = await self._fetch(server, path, self._limits.max_element_bytes + _ENVELOPE_BYTES)
+        events = await self._elements(server, "pdus", body)
+        if len(events) != 1:
+            raise Failure(Outcome.INVALID, f"{len(events)} events in place of one").of(server)
+        return events[0]
+
+    async def event_auth(self, server: ServerName, room: RoomId, event_id: EventId) -> list[bytes]:
+        """See `ResidentServers`."""
+        path = f"{_PREFIX}/event_auth/{_part(room)}/{_part(event_id)}"
+        body = await self._fetch(server, path, self._limits.max_auth_body_bytes)
+        return await self._elements(server, "auth_chain", body)
+
+    async def _fetch(self, server: ServerName, path: str, max_bytes: int) -> bytes:
+        return await self._requester.fetch(
+            server, "GET", path, timeout_s=self._limits.response_timeout_s, max_bytes=max_bytes
+        )
+
+    async def _elements(self, server: ServerName, name: str, body: bytes) -> list[bytes]:
+        def split(body: bytes) -> list[bytes]:
+            splitter = self._splitter([name])
+            return [element for _, element in (*splitter.feed(body), *splitter.finish())]
+
+        try:
+            return await _off_loop(body, split)
+        except (MalformedBodyError, OversizedBodyError) as error:
+            raise _failure_of(error).of(server) from error
+
+    def _splitter(self, lists: Collection[str]) -> ElementSplitter:
+        return ElementSplitter(
+            lists,
+            max_element_bytes=self._limits.max_element_bytes,
+            max_elements=self._limits.max_elements,
+        )
+
+    async def _chunks(self, response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+        """Yield the body's chunks, none of them late, and in all no more than *max_bytes*."""
+        limits = self._limits
+        progress = Progress(
+            total_s=limits.state_total_timeout_s,
+            window_s=limits.progress_window_s,
+            min_bytes=limits.min_progress_bytes,
+        )
+        stream = response.aiter_raw()
+        size = 0
+        while True:
+            asked_s = self._monotonic_s()
+            try:
+                async with asyncio.timeout(progress.allowance_s):
+                    chunk = await anext(stream, None)
+            except TimeoutError as error:
+                raise StalledError from error
+            if chunk is None:
+                return
+            progress.arrived(self._monotonic_s() - asked_s, len(chunk))
+            size += len(chunk)
+            if size > max_bytes:
+                raise OversizedBodyError(f"more than {max_bytes} bytes")
+            yield chunk
+
+
+async def _off_loop(body: bytes, parse: Callable[[bytes], _T]) -> _T:
+    """Parse *body* where it does not hold up the event loop."""
+    if len(body) < _LARGE_BODY_BYTES:
+        return parse(body)
+    return await asyncio.to_thread(parse, body)
+
+
+def _parse_state_ids(body: bytes) -> StateIds:
+    answer = parse_json(body, strict=False)
+    if not isinstance(answer, dict):
+        raise MalformedBodyError("not an object")
+    return StateIds(_ids(answer, "pdu_ids"), _ids(answer, "auth_chain_ids"))
+
+
+def _ids(answer: Mapping[str, Any], name: str) -> tuple[EventId, ...]:
+    ids = answer.get(name)
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+        raise MalformedBodyError(f"{name} is not a list of strings")
+    # A repeated id says nothing new.
+    return tuple(dict.fromkeys(map(parse_event_id, ids)))
+
+
+def _failure_of(error: MalformedBodyError | OversizedBodyError | StalledError) -> Failure:
+    match error:
+        case MalformedBodyError():
+            return Failure(Outcome.INVALID, str(error))
+        case OversizedBodyError():
+            return Failure(Outcome.TOO_LARGE, str(error))
+        case StalledError():
+            return Failure(Outcome.TIMEOUT, "the body came too slowly")
+
+
+def _part(value: str) -> str:
+    """Return *value* as one part of a path or query; quoted once, and signed just so."""
+    return quote(value, safe="")
