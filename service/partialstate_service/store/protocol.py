@@ -250,6 +250,14 @@ class Registry(Protocol):
     async def recorded_events(self, room_id: RoomId, after: int = 0) -> Sequence[RecordedEvent]:
         """Return the recorded events with a sequence above *after*, with their JSON, in the order of recording."""
 
+    async def log_segments(
+        self, room_id: RoomId, generation: Generation, after: Position
+    ) -> tuple[PartialRoom, Sequence[LogSegment]]:
+        """Return the room and the segments of its log that reach beyond *after*, as of one point in time, in order.
+
+        Raises RoomNotPartial, StaleGeneration, PositionOutOfRange (*after* lies beyond the log's end).
+        """
+
     # --- reconciliation
 
     async def mark_reconciled(self) -> StateToken:
