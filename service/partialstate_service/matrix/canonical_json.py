@@ -16,7 +16,6 @@ a word is found out and takes the slow path:
 """
 
 import json
-from itertools import chain
 from math import isfinite
 from typing import Any, Final, Never
 
@@ -27,6 +26,8 @@ MAX_NESTING: Final = 500
 MAX_INTEGER: Final = 2**53 - 1
 
 _PLAIN_SCALARS: Final = frozenset({str, int, bool, type(None)})
+_CONTAINERS: Final = frozenset({dict, list})
+_TOO_DEEP: Final = f"more than {MAX_NESTING} levels of nesting"
 _ESCAPED_QUOTE: Final = b"\\u0022"
 _LOOSE: Final = orjson.OPT_SORT_KEYS
 _STRICT: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
@@ -90,28 +91,23 @@ def is_plain(value: Any) -> bool:
 
     Raises `InvalidJsonError` beyond `MAX_NESTING`. Walks level by level: no recursion, whatever the nesting.
     """
+    if type(value) not in _CONTAINERS:
+        return type(value) in _PLAIN_SCALARS
     level = [value]
     depth = 0
     while level:
+        depth += 1
+        if depth > MAX_NESTING:
+            raise InvalidJsonError(_TOO_DEEP)
         deeper: list[Any] = []
         for node in level:
-            kind = type(node)
-            if kind is dict:
-                children = node.values()
-            elif kind is list:
-                children = node
-            elif kind in _PLAIN_SCALARS:  # only at the top: below it, scalars are not collected
-                continue
-            else:
-                return False
-            for child in children:
-                if type(child) not in _PLAIN_SCALARS:
-                    deeper.append(child)  # noqa: PERF401 - a comprehension per node is slower on small nodes
+            for child in node.values() if type(node) is dict else node:
+                kind = type(child)
+                if kind not in _PLAIN_SCALARS:
+                    if kind not in _CONTAINERS:
+                        return False
+                    deeper.append(child)
         level = deeper
-        if level:
-            depth += 1
-            if depth > MAX_NESTING:
-                raise InvalidJsonError(f"more than {MAX_NESTING} levels of nesting")
     return True
 
 
@@ -187,19 +183,17 @@ _ENCODER: Final = json.JSONEncoder(
 
 def _check_encodable(value: Any, *, strict: bool) -> None:
     level = [value]
-    for _ in range(MAX_NESTING + 2):
+    depth = 0
+    while level:
         for node in level:
             _check_node(node, strict=strict)
-        level = list(chain.from_iterable(_children(node) for node in level))
-        if not level:
-            return
-    raise InvalidJsonError(f"more than {MAX_NESTING} levels of nesting")
-
-
-def _children(node: Any) -> list[Any]:
-    if isinstance(node, dict):
-        return list(node.values())
-    return list(node) if isinstance(node, list) else []
+        containers = [node for node in level if isinstance(node, dict | list)]
+        depth += 1
+        if containers and depth > MAX_NESTING:
+            raise InvalidJsonError(_TOO_DEEP)
+        level = [
+            child for node in containers for child in (node.values() if isinstance(node, dict) else node)
+        ]
 
 
 def _check_node(node: Any, *, strict: bool) -> None:
