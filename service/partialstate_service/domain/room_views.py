@@ -1,6 +1,7 @@
 """What decisions read of a room in the registry, with its ACLs parsed once and not at every check."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from partialstate_service.domain.acl import parse_server_acl
@@ -23,11 +24,11 @@ def room_view(room: PartialRoom) -> RoomView:
     )
 
 
+@dataclass(slots=True)
 class RoomViews:
     """Views of rooms, each made once per state of its room; keeps at most 10,000."""
 
-    def __init__(self) -> None:
-        self._kept: dict[RoomId, tuple[PartialRoom, RoomView]] = {}
+    _kept: dict[RoomId, tuple[PartialRoom, RoomView]] = field(default_factory=dict, init=False)
 
     def of(self, room: PartialRoom) -> RoomView:
         """Return the view of *room*. The registry replaces a changed room, so the same object has the same view."""
