@@ -378,8 +378,8 @@ class Mirror(Protocol):
         A periodic Change with room_id None is a bookmark.
         """
 
-    def waking(self, room_id: RoomId) -> AbstractContextManager["RoomSignal"]:
-        """Return a signal that is set whenever a change of the room is seen."""
+    def waking(self, room_id: RoomId | None) -> AbstractContextManager["RoomSignal"]:
+        """Return a signal that is set whenever a change of the room (None: of any room) is seen."""
 
 
 class RoomSignal(Protocol):

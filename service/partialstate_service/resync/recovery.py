@@ -1,0 +1,221 @@
+"""Recovers the state after one event: asks servers in turn until one's answer holds, and cross-checks it.
+
+A snapshot is refused unless every id and its auth closure is held and verified. Rules for what cannot be verified or
+fails auth: design note in `protos/MSC3895.md`, "How the state is recovered".
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+
+from partialstate_service.domain.ids import EventId, ServerName
+from partialstate_service.federation.outcomes import FederationError, Outcome
+from partialstate_service.federation.protocol import StateIds
+from partialstate_service.matrix.event import Event
+from partialstate_service.resync.authorisation import (
+    auth_closure,
+    missing_auth_events,
+    rejected_by_auth_events,
+)
+from partialstate_service.resync.fetcher import Fetcher
+from partialstate_service.resync.held import HeldEvents
+from partialstate_service.resync.snapshot import (
+    Snapshot,
+    SnapshotRefusedError,
+    build_state,
+    state_after,
+)
+from partialstate_service.resync.sources import Sources
+
+_CLOSURE_ROUNDS = 50
+"""How often missing auth events may turn up further missing ones."""
+_SECOND_OPINIONS = 3
+"""How many servers are asked in vain for a cross-check, and for the majority after a difference."""
+
+
+class NoServerLeftError(Exception):
+    """Every candidate server is cooling down; the text says what failed last."""
+
+
+class KeysAwaitedError(Exception):
+    """Signing keys are missing that may still turn up; the text says of how many servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPolicy:
+    """What an operator may decide."""
+
+    cross_check: bool = True
+    """Whether another server is asked for its `/state_ids`."""
+    omit_unverifiable: bool = True
+    """Whether memberships that no key verifies are left out in the end, so that the room completes."""
+    key_patience_s: float = 120.0
+    """For how long after the registration missing keys are waited for."""
+    other_opinions: int = 4
+    """How many more servers are asked when a snapshot contains what it should not."""
+
+
+class Recovery:
+    """Recovers snapshots of one room."""
+
+    def __init__(
+        self,
+        *,
+        fetcher: Fetcher,
+        sources: Sources,
+        held: HeldEvents,
+        create_id: EventId,
+        policy: RecoveryPolicy,
+        patience_is_over: Callable[[], bool],
+        on_expected: Callable[[int], object],
+    ) -> None:
+        self._fetcher = fetcher
+        self._sources = sources
+        self._held = held
+        self._create_id = create_id
+        self._policy = policy
+        self._patience_is_over = patience_is_over
+        self._on_expected = on_expected
+
+    async def state_after(self, after: EventId) -> Snapshot:
+        """Return the verified state after *after*.
+
+        Raises `NoServerLeftError` when every server has refused, failed or told what cannot be true; it may be
+        tried again when the first cooldown is over. Raises `KeysAwaitedError` while keys may still turn up.
+        """
+        suspect: Snapshot | None = None
+        asked: set[ServerName] = set()
+        last_failure = "there is no server to ask"
+        while candidates := self._sources.available(without=asked):
+            server = candidates[0]
+            try:
+                ids = await self._fetcher.state_ids(server, after)
+                snapshot = await self._verified(server, ids, after)
+            except FederationError as error:
+                last_failure = str(error)
+                self._sources.failed(error)
+                continue
+            except SnapshotRefusedError as refusal:
+                last_failure = f"{server}: {refusal}"
+                self._sources.failed(FederationError(Outcome.INVALID, server, text=str(refusal)))
+                continue
+            self._sources.succeeded(server)
+            if not snapshot.left_out:
+                return await self._cross_checked(snapshot, ids, server)
+            # Homeservers do carry such state; but one that does not is preferred.
+            suspect = suspect or snapshot
+            asked.add(server)
+            if len(asked) > self._policy.other_opinions:
+                break
+        if suspect is None:
+            raise NoServerLeftError(last_failure)
+        return suspect
+
+    async def _verified(self, server: ServerName, ids: StateIds, after: EventId) -> Snapshot:
+        """Return the snapshot that *ids* of *server* describe, or raise `SnapshotRefusedError`."""
+        if not ids.pdu_ids:
+            raise SnapshotRefusedError("the state is empty")
+        self._on_expected(len({*ids.pdu_ids, *ids.auth_chain_ids, after}))
+        missing = await self._fetcher.fetch_missing(server, ids, after)
+        needed = {*ids.pdu_ids, after}
+        unverifiable = self._unverifiable(needed)
+        if gone := missing & needed:
+            raise SnapshotRefusedError(f"{len(gone)} events of the state cannot be had, such as {min(gone)}")
+        wanted = needed - unverifiable.keys()
+        await self._complete_auth_chains(wanted, server)
+        self._require_omissible(unverifiable, wanted)
+        closure = auth_closure(wanted, self._held.events)
+        rejections = await asyncio.to_thread(rejected_by_auth_events, closure, self._held.events)
+        state = build_state(ids.pdu_ids, self._held.events, rejections, unverifiable, self._create_id)
+        state_with, refused = state_after(self._held.events[after], state, self._held.events, rejections)
+        rejected = set(rejections)
+        if refused is not None:
+            rejected.add(after)
+        return Snapshot(
+            after=after,
+            state=state_with,
+            closure=frozenset(closure),
+            rejected=frozenset(rejected),
+            left_out=frozenset(set(ids.pdu_ids) & rejections.keys()),
+            unverified=frozenset(unverifiable),
+        )
+
+    def _unverifiable(self, needed: Iterable[EventId]) -> dict[EventId, Event]:
+        """Return those of *needed* that cannot be verified, unless waiting may still help."""
+        found = self._fetcher.unverifiable
+        unknown = {i: found.key_unknown[i] for i in needed if i in found.key_unknown}
+        if unknown and not (self._patience_is_over() and self._policy.omit_unverifiable):
+            found.key_unknown.clear()
+            raise KeysAwaitedError(
+                f"signing keys for {len(unknown)} events of the state are not to be had yet"
+            )
+        return unknown | {i: found.badly_signed[i] for i in needed if i in found.badly_signed}
+
+    def _require_omissible(self, unverifiable: dict[EventId, Event], wanted: Collection[EventId]) -> None:
+        """Raise unless every unverifiable event is a membership other than a ban: its absence lets nobody in."""
+        if missing := missing_auth_events(wanted, self._held.events):
+            raise SnapshotRefusedError(
+                f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)}"
+            )
+        for event in unverifiable.values():
+            if event.type != "m.room.member" or event.content.get("membership") == "ban":
+                raise SnapshotRefusedError(f"{event.event_id} of type {event.type!a:.64} cannot be verified")
+
+    async def _complete_auth_chains(self, wanted: Collection[EventId], server: ServerName) -> None:
+        """Fetch what the auth closure lacks: some servers send the auth chain of something else."""
+        for _ in range(_CLOSURE_ROUNDS):
+            missing = missing_auth_events(wanted, self._held.events)
+            if not missing:
+                return
+            before = len(self._held.events)
+            await self._fetcher.fetch_events(missing, server)
+            if len(self._held.events) == before:
+                return
+
+    async def _cross_checked(self, snapshot: Snapshot, ids: StateIds, server: ServerName) -> Snapshot:
+        """Compare with another server's list; on a difference the majority of up to five counts."""
+        if not self._policy.cross_check:
+            return snapshot
+        opinions: dict[ServerName, frozenset[EventId]] = {server: frozenset(ids.pdu_ids)}
+        by_server = {server: ids}
+        await self._ask_opinions(opinions, by_server, snapshot.after, wanted=1)
+        if len(set(opinions.values())) == 1:
+            return snapshot
+        await self._ask_opinions(opinions, by_server, snapshot.after, wanted=_SECOND_OPINIONS)
+        votes = Counter(opinions.values())
+        winner, count = votes.most_common(1)[0]
+        others = len(opinions) - votes[opinions[server]]
+        note = f"{others} of {len(opinions)} servers tell another state after {snapshot.after} than {server}"
+        if count * 2 <= len(opinions) or winner == opinions[server]:
+            return replace(snapshot, note=note)
+        chosen = next(name for name, opinion in opinions.items() if opinion == winner)
+        try:
+            better = await self._verified(chosen, by_server[chosen], snapshot.after)
+        except (FederationError, SnapshotRefusedError) as refusal:
+            return replace(snapshot, note=f"{note}; theirs cannot be verified: {refusal}")
+        return replace(better, note=f"{note}; {count} agree with {chosen}, which counts")
+
+    async def _ask_opinions(
+        self,
+        opinions: dict[ServerName, frozenset[EventId]],
+        by_server: dict[ServerName, StateIds],
+        after: EventId,
+        wanted: int,
+    ) -> None:
+        """Ask until *wanted* more servers have told the state after *after*, or enough have not."""
+        failures = 0
+        while wanted and failures < _SECOND_OPINIONS:
+            candidates = self._sources.available(without=opinions.keys())
+            if not candidates:
+                return
+            try:
+                ids = await self._fetcher.state_ids(candidates[0], after)
+            except FederationError as error:
+                failures += 1
+                self._sources.failed(error)
+                continue
+            self._sources.succeeded(candidates[0])
+            opinions[candidates[0]] = frozenset(ids.pdu_ids)
+            by_server[candidates[0]] = ids
+            wanted -= 1

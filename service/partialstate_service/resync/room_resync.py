@@ -1,0 +1,247 @@
+"""One attempt at one room: from what is committed to a log in which every recorded event has its full state."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from partialstate_service.domain.ids import EventId, ServerName
+from partialstate_service.domain.rooms import PartialRoom, ResyncStage
+from partialstate_service.federation.protocol import ResidentServers
+from partialstate_service.matrix.event import Event
+from partialstate_service.matrix.parsing import parse_event_bytes
+from partialstate_service.matrix.replay import Replay, Replayed
+from partialstate_service.matrix.room_versions import room_version
+from partialstate_service.resync.authorisation import auth_closure
+from partialstate_service.resync.cooldown import CooldownPolicy, Jitter
+from partialstate_service.resync.fetcher import Fetcher
+from partialstate_service.resync.held import HeldEvents
+from partialstate_service.resync.progress import ProgressBoard
+from partialstate_service.resync.recovered_log import RecoveredLog
+from partialstate_service.resync.recovery import NoServerLeftError, Recovery, RecoveryPolicy
+from partialstate_service.resync.seeds import create_event_of, summarise, summary_is_verified
+from partialstate_service.resync.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from partialstate_service.resync.sources import Sources
+from partialstate_service.resync.verifier import Verifier
+from partialstate_service.store.protocol import (
+    Bulk,
+    Checkpoint,
+    ChunkKind,
+    Lease,
+    Ledger,
+    RecordedEvent,
+    Registry,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncPolicy:
+    """What an operator may decide about resyncs."""
+
+    recovery: RecoveryPolicy = field(default_factory=RecoveryPolicy)
+    cooldown: CooldownPolicy = field(default_factory=CooldownPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncServices:
+    """What a resync works with; one for all rooms."""
+
+    own_name: ServerName
+    registry: Registry
+    bulk: Bulk
+    ledger: Ledger
+    servers: ResidentServers
+    verifier: Verifier
+    policy: ResyncPolicy
+    now_ms: Callable[[], int]
+    jitter: Jitter
+
+
+class RoomResync:
+    """The work on one leased room. `recover` may be called again when further events were recorded."""
+
+    def __init__(self, services: ResyncServices, lease: Lease, checkpoint: Checkpoint) -> None:
+        self._services = services
+        self._lease = lease
+        self._checkpoint = checkpoint
+        self._room = checkpoint.room
+        self._version = room_version(self._room.room_version)
+        self.sources = _sources(services, self._room)
+        self.board = ProgressBoard(self._room.progress, self.sources)
+        self._held = HeldEvents(services.registry, services.bulk, lease, self._version)
+        self._recorded: dict[EventId, RecordedEvent] = {}
+        self._sequence = 0
+        self._rejected: set[EventId] = set()
+        self._relevant: set[EventId] = set()
+        self._snapshots: dict[EventId, Snapshot] = {}
+        self._replay = Replay(self._version, self._held.events, self._rejected)
+        self._unlogged: list[Replayed] = []
+        self._fetcher = Fetcher(
+            room_id=lease.room_id,
+            version=self._version,
+            servers=services.servers,
+            sources=self.sources,
+            verifier=services.verifier,
+            held=self._held,
+            on_progress=self.board.count,
+        )
+
+    async def load(self) -> None:
+        """Take up what is committed, and verify the send_join response if that is still to be done."""
+        self.board.stage(ResyncStage.VERIFYING_JOIN)
+        await self._held.load(self._checkpoint.verified)
+        self._log = RecoveredLog(
+            self._services.registry,
+            self._services.bulk,
+            self._services.ledger,
+            lease=self._lease,
+            held=self._held,
+            segments=self._checkpoint.segments,
+        )
+        for after, chunk in self._checkpoint.snapshots.items():
+            self._snapshots[after] = decode_snapshot(await self._services.bulk.records(chunk))
+        await self._take_up_recorded()
+        if not self._room.state_verified:
+            await self._verify_seeds()
+        self._recovery = self._new_recovery(await self._create_id())
+
+    async def recover(self) -> None:
+        """Bring every recorded event into the log.
+
+        Raises `NoServerLeftError`, `KeysAwaitedError`, `LeaseLostError` and `StoreUnavailableError`; what was done
+        until then is kept.
+        """
+        await self._take_up_recorded()
+        while missing := self._replay.missing_prevs():
+            for prev in sorted(missing):
+                await self._supply(prev)
+            # States may become ready one by one: those are handed over before the next is fetched.
+            await self._replay_and_log()
+        await self._complete_auth_chains()
+        await self._replay_and_log()
+        self.board.stage(ResyncStage.DONE)
+
+    async def _take_up_recorded(self) -> None:
+        recorded = await self._services.registry.recorded_events(self._lease.room_id, self._sequence)
+        for item in recorded:
+            event = parse_event_bytes(item.json, self._version, room_id=self._lease.room_id)
+            self._recorded[item.event_id] = item
+            self._held.add_recorded(event)
+            self._replay.add(event)
+            self._sequence = max(self._sequence, item.sequence)
+
+    async def _verify_seeds(self) -> None:
+        for chunk in self._checkpoint.seeds:
+            items = [
+                item for item in await self._services.bulk.pdus(chunk) if item.event_id not in self._held
+            ]
+            for start in range(0, len(items), _SEED_BATCH):
+                bodies = [item.json for item in items[start : start + _SEED_BATCH]]
+                result = await self._services.verifier.verify(bodies, self._version, self._lease.room_id)
+                await self._held.add_verified(result.valid)
+        await self._held.flush()
+        if await asyncio.to_thread(summary_is_verified, self._room.summary, self._held.events):
+            await self._services.registry.mark_state_verified(self._lease, None)
+
+    async def _create_id(self) -> EventId:
+        """Return the create event's id; its own signature is not needed for that, since the join names it."""
+        candidates: dict[EventId, Event] = dict(self._held.events)
+        for chunk in self._checkpoint.seeds:
+            for item in await self._services.bulk.pdus(chunk):
+                if item.event_id not in candidates:
+                    candidates[item.event_id] = parse_event_bytes(item.json, self._version)
+        for event_id in self._recorded:
+            if (create_id := create_event_of(self._held.events[event_id], candidates)) is not None:
+                return create_id
+        raise NoServerLeftError("no recorded event names a create event that is held")
+
+    def _new_recovery(self, create_id: EventId) -> Recovery:
+        policy = self._services.policy.recovery
+        patience_ends_ms = self._room.registered_at_ms + int(policy.key_patience_s * 1000)
+        return Recovery(
+            fetcher=self._fetcher,
+            sources=self.sources,
+            held=self._held,
+            create_id=create_id,
+            policy=policy,
+            patience_is_over=lambda: self._services.now_ms() >= patience_ends_ms,
+            on_expected=self.board.expect,
+        )
+
+    async def _supply(self, prev: EventId) -> None:
+        """Give the replay the verified state after *prev*, fetched unless it was before."""
+        snapshot = self._snapshots.get(prev)
+        if snapshot is None or not self._holds(snapshot):
+            self.board.stage(ResyncStage.FETCHING_EVENTS)
+            snapshot = await self._recovery.state_after(prev)
+            await self._held.flush()
+            owner = f"{self._lease.generation}.{self._lease.fencing}"
+            chunk = await self._services.bulk.put(
+                self._lease.room_id, ChunkKind.SNAPSHOT, owner, encode_snapshot(snapshot)
+            )
+            await self._services.registry.commit_snapshot(self._lease, prev, chunk)
+            self._snapshots[prev] = snapshot
+        self.board.left_out(snapshot.left_out, snapshot.unverified, snapshot.note)
+        self._rejected |= snapshot.rejected
+        self._relevant |= snapshot.closure
+        self._replay.supply_state_after(prev, snapshot.state)
+        if not self._room.state_verified:
+            summary = summarise(snapshot.state, self._held.events)
+            await self._services.registry.mark_state_verified(self._lease, summary)
+
+    def _holds(self, snapshot: Snapshot) -> bool:
+        return all(event_id in self._held for event_id in snapshot.closure)
+
+    async def _complete_auth_chains(self) -> None:
+        """Fetch the auth events of recorded events that are not held; without them there is no verdict."""
+        missing = self._replay.missing_auth_events()
+        while missing:
+            self.board.stage(ResyncStage.FETCHING_EVENTS)
+            await self._fetcher.fetch_events(missing)
+            still_missing = self._replay.missing_auth_events()
+            if missing <= still_missing:
+                raise NoServerLeftError(
+                    f"{len(still_missing)} auth events of recorded events cannot be had, such as {min(still_missing)}"
+                )
+            missing = still_missing
+
+    async def _replay_and_log(self) -> None:
+        """Replay what is ready and hand it over; what another worker has handed over is not repeated."""
+        self.board.stage(ResyncStage.REPLAYING)
+        self._unlogged += [
+            replayed
+            for replayed in await asyncio.to_thread(lambda: list(self._replay.advance()))
+            if not self._recorded[replayed.event_id].resolved
+        ]
+        if not self._unlogged:
+            return
+        replayed_ids = [replayed.event_id for replayed in self._unlogged]
+        chains = auth_closure(replayed_ids, self._held.events) - self._recorded.keys()
+        await self._log.append(
+            [(replayed, self._recorded[replayed.event_id]) for replayed in self._unlogged],
+            self._replay,
+            relevant=(self._relevant | chains) - self._recorded.keys(),
+            rejected=self._rejected,
+            known_servers=self._known_servers(),
+            own_name=self._services.own_name,
+            device_list_position=self._room.device_list_position,
+        )
+        self._unlogged.clear()
+
+    def _known_servers(self) -> Sequence[ServerName]:
+        return [server for server in self._room.servers if server != self._services.own_name]
+
+
+_SEED_BATCH = 500
+
+
+def _sources(services: ResyncServices, room: PartialRoom) -> Sources:
+    return Sources(
+        own_name=services.own_name,
+        joined_via=room.joined_via,
+        servers=room.servers,
+        records=room.progress.servers,
+        registered_at_ms=room.registered_at_ms,
+        policy=services.policy.cooldown,
+        now_ms=services.now_ms,
+        jitter=services.jitter,
+    )

@@ -1,0 +1,205 @@
+"""The workers: take up the room that needs attention most, hold its lease, and never give a room up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from partialstate_service.domain.errors import LeaseLostError, PartialStateError, StoreUnavailableError
+from partialstate_service.domain.rooms import RoomStatus
+from partialstate_service.resync.recovery import KeysAwaitedError, NoServerLeftError
+from partialstate_service.resync.room_resync import ResyncServices, RoomResync
+from partialstate_service.store.protocol import Lease, Mirror
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """How the workers of one process share their time."""
+
+    concurrent_rooms: int = 8
+    """Rooms worked on at the same time."""
+    lease_ttl_s: float = 15.0
+    """After how long without a sign of life another worker takes a room over."""
+    poll_s: float = 1.0
+    """The longest wait before the queue is looked at again, whatever woke or did not wake us."""
+    linger_s: float = 30.0
+    """How long a recovered room is held for further events, so that a busy room's next event takes milliseconds."""
+    lingering_rooms: int = 64
+    """How many recovered rooms are held like that, beside those worked on."""
+    report_s: float = 0.5
+    """The shortest time between two reports of progress."""
+    keys_retry_s: float = 15.0
+    """When missing signing keys are sought again."""
+    defect_retry_s: float = 60.0
+    """When a room is tried again whose attempt ended in an unforeseen error."""
+
+
+class Workers:
+    """Works on rooms until cancelled; hands every lease back when it ends."""
+
+    def __init__(self, services: ResyncServices, mirror: Mirror, limits: WorkerLimits, owner: str) -> None:
+        self._services = services
+        self._mirror = mirror
+        self._limits = limits
+        self._owner = owner
+        self._working = asyncio.Semaphore(limits.concurrent_rooms)
+        self._lingering = 0
+
+    async def run(self) -> None:
+        """Claim rooms as they become due and work on each in a task of its own."""
+        async with asyncio.TaskGroup() as rooms:
+            while True:
+                await self._working.acquire()
+                try:
+                    lease = await self._next_lease()
+                except BaseException:
+                    self._working.release()
+                    raise
+                rooms.create_task(self._work(lease), name=f"resync {lease.room_id}")
+
+    async def _next_lease(self) -> Lease:
+        while True:
+            try:
+                lease = await self._services.registry.claim_due(
+                    self._owner, self._services.now_ms(), self._lease_ttl_ms
+                )
+                if lease is not None:
+                    return lease
+                await self._wait_for_work()
+            except StoreUnavailableError as error:
+                _log.warning("store unavailable to workers", error=str(error))
+                await asyncio.sleep(self._limits.poll_s)
+
+    async def _wait_for_work(self) -> None:
+        """Return when a room may be due: its time has come, or the registry changed."""
+        due_ms = await self._services.registry.next_due_ms()
+        wait_s = self._limits.poll_s
+        if due_ms is not None:
+            wait_s = min(wait_s, max((due_ms - self._services.now_ms()) / 1000, 0.005))
+        with self._mirror.waking(None) as changed:
+            await changed.wait(wait_s)
+
+    @property
+    def _lease_ttl_ms(self) -> int:
+        return int(self._limits.lease_ttl_s * 1000)
+
+    async def _work(self, lease: Lease) -> None:
+        """Work on one room; gives the working slot back as soon as the room no longer needs it."""
+        slot = _Slot(self._working)
+        due_ms: int | None = self._services.now_ms() + int(self._limits.defect_retry_s * 1000)
+        log = _log.bind(room_id=lease.room_id, generation=lease.generation)
+        try:
+            due_ms = await self._attempt(lease, slot)
+        except LeaseLostError:
+            log.info("lease lost: the room was released, joined again or taken over")
+            return
+        except StoreUnavailableError as error:
+            log.warning("store unavailable to a resync", error=str(error))
+            return
+        except asyncio.CancelledError:
+            due_ms = self._services.now_ms()
+            raise
+        except Exception:
+            # The root of a room's task: a defect must neither stop the worker nor forget the room.
+            log.exception("resync failed unexpectedly")
+        finally:
+            slot.release()
+            with suppress(PartialStateError):
+                await asyncio.shield(self._services.registry.hand_back(lease, due_ms))
+
+    async def _attempt(self, lease: Lease, slot: "_Slot") -> int | None:
+        """Work on the room as long as there is something to do; return when it is due again."""
+        resync = RoomResync(self._services, lease, await self._services.registry.checkpoint(lease))
+        log = _log.bind(room_id=lease.room_id, generation=lease.generation)
+        async with self._attended(lease, resync):
+            try:
+                await resync.load()
+                await resync.recover()
+                log.info("room recovered", servers_asked=len(resync.sources.records()))
+                await self._report(lease, resync, None)
+                slot.release()
+                await self._linger(lease, resync)
+            except KeysAwaitedError as error:
+                due_ms = self._services.now_ms() + int(self._limits.keys_retry_s * 1000)
+                resync.board.failed(str(error), due_ms)
+                await self._report(lease, resync, RoomStatus.RESYNCING)
+            except NoServerLeftError as error:
+                now_ms = self._services.now_ms()
+                # At least a moment later: a candidate without cooldown has just been of no use.
+                due_ms = max(resync.sources.next_available_ms() or 0, now_ms + 1000)
+                resync.board.failed(str(error), due_ms)
+                await self._report(lease, resync, RoomStatus.STALLED)
+                log.info("room stalled", retry_in_s=round((due_ms - now_ms) / 1000, 1), reason=str(error))
+            else:
+                return None
+        return due_ms
+
+    async def _linger(self, lease: Lease, resync: RoomResync) -> None:
+        """Hold a recovered room, with all that was loaded for it, for the events that a busy room brings."""
+        if self._lingering >= self._limits.lingering_rooms:
+            return
+        self._lingering += 1
+        try:
+            with self._mirror.waking(lease.room_id) as changed:
+                while await changed.wait(self._limits.linger_s):
+                    room = self._mirror.rooms.get(lease.room_id)
+                    if room is None or room.generation != lease.generation:
+                        return
+                    if room.pending_events:
+                        await resync.recover()
+        finally:
+            self._lingering -= 1
+
+    @asynccontextmanager
+    async def _attended(self, lease: Lease, resync: RoomResync) -> AsyncIterator[None]:
+        """Hold the lease and report progress while the work goes on; a lost lease ends the work."""
+        work = asyncio.current_task()
+        lost: list[PartialStateError] = []
+
+        async def attend() -> None:
+            renew_every_s = self._limits.lease_ttl_s / 3
+            renewed_ms = self._services.now_ms()
+            try:
+                while True:
+                    await asyncio.sleep(self._limits.report_s)
+                    if self._services.now_ms() - renewed_ms >= renew_every_s * 1000:
+                        renewed_ms = self._services.now_ms()
+                        await self._services.registry.renew(lease, renewed_ms, self._lease_ttl_ms)
+                    await self._report(lease, resync, None)
+            except PartialStateError as error:
+                lost.append(error)
+                if work is not None:
+                    work.cancel()
+
+        attendant = asyncio.create_task(attend(), name=f"attend {lease.room_id}")
+        try:
+            yield
+        except asyncio.CancelledError:
+            if lost:
+                raise lost[0] from None
+            raise
+        finally:
+            attendant.cancel()
+            with suppress(asyncio.CancelledError):
+                await attendant
+
+    async def _report(self, lease: Lease, resync: RoomResync, status: RoomStatus | None) -> None:
+        progress = resync.board.unreported()
+        if progress is not None or status is not None:
+            await self._services.registry.report_progress(lease, progress or resync.board.current(), status)
+
+
+class _Slot:
+    """A working slot that can be given back early, and only once."""
+
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore: asyncio.Semaphore | None = semaphore
+
+    def release(self) -> None:
+        if self._semaphore is not None:
+            self._semaphore.release()
+            self._semaphore = None
