@@ -1,12 +1,13 @@
 """What the resync needs of the federation: the calls, the keys and their limits."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
-from partialstate_service.matrix.keys import ServerKeys
+from partialstate_service.matrix.keys import KeyId, ServerKeys
 
 __all__ = [
     "FederationError",
@@ -98,12 +99,18 @@ class KeySource(Protocol):
     """The published signing keys of servers."""
 
     async def keys_for(
-        self, wanted: Mapping[ServerName, int], *, also_ask: Sequence[ServerName] = ()
+        self,
+        wanted: Mapping[ServerName, int],
+        *,
+        also_ask: Sequence[ServerName] = (),
+        key_ids: Mapping[ServerName, Collection[KeyId]] = MappingProxyType({}),
     ) -> Mapping[ServerName, ServerKeys]:
         """Return the keys that could be had; a server without any is absent, and no error is raised for it.
 
         *wanted* maps each server to the time (milliseconds since 1970) until which its keys should be valid, as a
         rule the latest `origin_server_ts` to verify; older keys are returned where no newer ones are to be had.
-        *also_ask* are servers of the room, asked as notaries for what is still missing at the end.
+        *also_ask* are servers of the room, asked as notaries for what is still missing at the end; what they say
+        counts only where several agree, and is not remembered. *key_ids* are the keys that the signatures name, as
+        far as the caller knows: a notary fetches only keys that it is asked for by id.
         """
         ...

@@ -1,0 +1,58 @@
+"""Remembered keys, and servers not worth asking again yet. Bounded, in memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from partialstate_service.domain.ids import ServerName
+from partialstate_service.federation.key_answers import merged
+from partialstate_service.matrix.keys import ServerKeys
+
+FIRST_PAUSE_S = 300.0
+MAX_PAUSE_S = 3600.0
+
+
+class KeyCache:
+    """Keys by server, least recently used dropped first; and pauses that double with each fruitless search."""
+
+    def __init__(self, *, now_s: Callable[[], float], max_servers: int) -> None:
+        self._now_s = now_s
+        self._max_servers = max_servers
+        self._keys: OrderedDict[ServerName, ServerKeys] = OrderedDict()
+        self._pauses: OrderedDict[ServerName, tuple[float, float]] = OrderedDict()
+
+    def get(self, server: ServerName) -> ServerKeys | None:
+        """Return what is known of *server*."""
+        keys = self._keys.get(server)
+        if keys is not None:
+            self._keys.move_to_end(server)
+        return keys
+
+    def put(self, keys: ServerKeys) -> ServerKeys:
+        """Remember freshly fetched *keys* beside what is known, for seven days at most; return the sum."""
+        keys = keys.capped(int(self._now_s() * 1000))
+        known = self._keys.pop(keys.server_name, None)
+        self._keys[keys.server_name] = keys = keys if known is None else merged([keys, known])
+        _shrink(self._keys, self._max_servers)
+        return keys
+
+    def is_paused(self, server: ServerName) -> bool:
+        """Return whether a search for *server* was fruitless not long ago."""
+        until_s, _ = self._pauses.get(server, (0.0, 0.0))
+        return self._now_s() < until_s
+
+    def pause(self, server: ServerName) -> None:
+        """Note a fruitless search."""
+        _, before_s = self._pauses.pop(server, (0.0, 0.0))
+        pause_s = min(before_s * 2 or FIRST_PAUSE_S, MAX_PAUSE_S)
+        self._pauses[server] = (self._now_s() + pause_s, pause_s)
+        _shrink(self._pauses, self._max_servers)
+
+    def resume(self, server: ServerName) -> None:
+        """Note that *server* has what was sought."""
+        self._pauses.pop(server, None)
+
+
+def _shrink(entries: OrderedDict[ServerName, Any], size: int) -> None:
+    while len(entries) > size:
+        entries.popitem(last=False)

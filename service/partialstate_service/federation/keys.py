@@ -1,0 +1,222 @@
+"""Finding the signing keys of many servers at once: remembered, by notary, directly, by the room's servers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from partialstate_service.domain.ids import ServerName
+from partialstate_service.federation.key_answers import (
+    MAX_KEYS_BODY_BYTES,
+    agreed,
+    contradicts,
+    keys_of_body,
+    keys_of_notary_body,
+    merged,
+    notary_query,
+    suffices,
+)
+from partialstate_service.federation.key_cache import KeyCache
+from partialstate_service.federation.outcomes import FederationError
+from partialstate_service.federation.requester import Requester
+from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, InvalidKeysError, KeyId, ServerKeys
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What a search for keys may cost."""
+
+    budget_s: float = 120.0
+    """A whole search; what is not found by then is returned as missing."""
+    direct_timeout_s: float = 10.0
+    notary_timeout_s: float = 20.0
+    concurrency: int = 50
+    """Servers asked at the same time, over all searches."""
+    servers_per_query: int = 100
+    """In one request to a notary."""
+    max_witnesses: int = 4
+    """Room servers asked as notaries, at most."""
+    needed_witnesses: int = 2
+    """How many of them must agree on a key."""
+    max_cached_servers: int = 20_000
+
+
+@dataclass(slots=True)
+class _Search:
+    """One call's state: what is wanted, and what has been found so far."""
+
+    wanted: Mapping[ServerName, int]
+    key_ids: Mapping[ServerName, Collection[KeyId]]
+    found: dict[ServerName, ServerKeys] = field(default_factory=dict)
+    sought: list[ServerName] = field(default_factory=list)
+    asked_in_vain: set[ServerName] = field(default_factory=set)
+
+    def missing(self) -> list[ServerName]:
+        return [server for server in self.sought if not self.has(server)]
+
+    def has(self, server: ServerName) -> bool:
+        return suffices(self.found.get(server), self.wanted[server], self.key_ids.get(server, ()))
+
+
+class KeyFetcher:
+    """`KeySource` over the federation. Notaries are trusted by configuration; they say what a server's keys are."""
+
+    def __init__(
+        self,
+        requester: Requester,
+        notaries: Sequence[ServerName],
+        *,
+        limits: KeyLimits,
+        now_s: Callable[[], float],
+    ) -> None:
+        self._requester = requester
+        self._notaries = tuple(notaries)
+        self._limits = limits
+        self._now_s = now_s
+        self._cache = KeyCache(now_s=now_s, max_servers=limits.max_cached_servers)
+        self._slots = asyncio.Semaphore(limits.concurrency)
+
+    async def keys_for(
+        self,
+        wanted: Mapping[ServerName, int],
+        *,
+        also_ask: Sequence[ServerName] = (),
+        key_ids: Mapping[ServerName, Collection[KeyId]] = MappingProxyType({}),
+    ) -> Mapping[ServerName, ServerKeys]:
+        """See `KeySource`. A server whose search was fruitless is not asked again for some minutes."""
+        # Nobody's keys are taken to be valid for longer, so nothing later can be had.
+        latest_ms = self._now_ms() + MAX_KEY_LIFE_MS
+        search = _Search({server: min(until, latest_ms) for server, until in wanted.items()}, key_ids)
+        for server in wanted:
+            if (known := self._cache.get(server)) is not None:
+                search.found[server] = known
+            if not search.has(server) and not self._cache.is_paused(server):
+                search.sought.append(server)
+        if search.missing():
+            # What has been found when the time is up is in the search.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.budget_s):
+                    await self._seek(search, also_ask)
+            for server in search.asked_in_vain.intersection(search.missing()):
+                self._cache.pause(server)
+        return search.found
+
+    async def _seek(self, search: _Search, also_ask: Sequence[ServerName]) -> None:
+        for notary in self._notaries:
+            if missing := search.missing():
+                self._accept(search, (await self._ask_notary(search, notary, missing)).values())
+        await self._all(self._ask_itself(search, server) for server in search.missing())
+        if missing := search.missing():
+            await self._ask_witnesses(search, also_ask, missing)
+
+    def _accept(self, search: _Search, answers: Iterable[ServerKeys]) -> None:
+        for keys in answers:
+            search.found[keys.server_name] = self._cache.put(keys)
+            if search.has(keys.server_name):
+                self._cache.resume(keys.server_name)
+
+    async def _ask_itself(self, search: _Search, server: ServerName) -> None:
+        if (keys := await self._fetch(server)) is not None:
+            self._accept(search, [keys])
+        if not search.has(server):
+            search.asked_in_vain.add(server)
+
+    async def _fetch(self, server: ServerName) -> ServerKeys | None:
+        async with self._slots:
+            try:
+                body = await self._requester.fetch(
+                    server,
+                    "GET",
+                    "/_matrix/key/v2/server",
+                    signed=False,
+                    timeout_s=self._limits.direct_timeout_s,
+                    max_bytes=MAX_KEYS_BODY_BYTES,
+                )
+                return keys_of_body(body, server)
+            except (FederationError, InvalidKeysError):
+                return None
+
+    async def _ask_notary(
+        self, search: _Search, notary: ServerName, servers: Sequence[ServerName]
+    ) -> dict[ServerName, ServerKeys]:
+        """Return what *notary* says about *servers*; nothing where it cannot be asked or believed."""
+        notary_keys = await self._notary_keys(notary)
+        if notary_keys is None:
+            return {}
+        found: dict[ServerName, ServerKeys] = {}
+
+        async def ask(batch: Sequence[ServerName]) -> None:
+            found.update(await self._query(search, notary_keys, batch))
+
+        size = self._limits.servers_per_query
+        await self._all(ask(servers[start : start + size]) for start in range(0, len(servers), size))
+        return found
+
+    async def _notary_keys(self, notary: ServerName) -> ServerKeys | None:
+        known = self._cache.get(notary)
+        if known is not None and suffices(known, self._now_ms(), ()):
+            return known
+        if self._cache.is_paused(notary):
+            return None
+        fetched = await self._fetch(notary)
+        if fetched is None:
+            self._cache.pause(notary)
+            return None
+        return self._cache.put(fetched)
+
+    async def _query(
+        self, search: _Search, notary: ServerKeys, servers: Sequence[ServerName]
+    ) -> dict[ServerName, ServerKeys]:
+        async with self._slots:
+            try:
+                body = await self._requester.fetch(
+                    notary.server_name,
+                    "POST",
+                    "/_matrix/key/v2/query",
+                    content=notary_query(servers, search.wanted, search.key_ids),
+                    signed=False,
+                    timeout_s=self._limits.notary_timeout_s,
+                    max_bytes=MAX_KEYS_BODY_BYTES * len(servers),
+                )
+            except FederationError:
+                return {}
+        return await asyncio.to_thread(
+            keys_of_notary_body, body, notary, frozenset(servers), now_ms=self._now_ms()
+        )
+
+    async def _ask_witnesses(
+        self, search: _Search, witnesses: Sequence[ServerName], missing: Sequence[ServerName]
+    ) -> None:
+        accounts: dict[ServerName, list[ServerKeys]] = {}
+
+        async def ask(witness: ServerName) -> None:
+            others = [server for server in missing if server != witness]
+            for server, keys in (await self._ask_notary(search, witness, others)).items():
+                accounts.setdefault(server, []).append(keys)
+
+        distinct = tuple(dict.fromkeys(witnesses))[: self._limits.max_witnesses]
+        await self._all(ask(witness) for witness in distinct)
+        for server, said in accounts.items():
+            keys = agreed(said, self._limits.needed_witnesses)
+            known = search.found.get(server)
+            if keys is None or (known is not None and contradicts(keys, known)):
+                continue
+            # Not remembered: a room's servers vouch in their room, not in every other.
+            keys = keys.capped(self._now_ms())
+            search.found[server] = keys if known is None else merged([known, keys])
+
+    async def _all(self, calls: Iterable[Awaitable[None]]) -> None:
+        """Run *calls*, as many at once as there are slots, and wait for all; the rest is not even created."""
+        iterator = iter(calls)
+
+        async def work() -> None:
+            for call in iterator:
+                await call
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._limits.concurrency):
+                tasks.create_task(work())
+
+    def _now_ms(self) -> int:
+        return int(self._now_s() * 1000)
