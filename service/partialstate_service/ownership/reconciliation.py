@@ -1,0 +1,192 @@
+"""ReconcileRooms: compares what the homeserver holds as partial with the registry, and loses no room of either."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from partialstate_service.domain.errors import ForeignTokenError, RoomNotPartialError
+from partialstate_service.domain.ids import Generation, RoomId, ServerName
+from partialstate_service.domain.rooms import Ending, PartialRoom, Priority, RoomStatus, StateToken
+from partialstate_service.matrix.event import Event
+from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.ownership.given_events import parse_given, summarise, supported_version
+from partialstate_service.ownership.recording import GivenPartialEvent, GivenPdu, read_partial_events
+from partialstate_service.ownership.refusals import RefusedInputError, require_at_most
+from partialstate_service.ownership.registration import put_seeds, recorded, seed_pieces
+from partialstate_service.ownership.send_join import require_our_join
+from partialstate_service.store.protocol import Bulk, PartialJoin, RegistrationOutcome, Registry
+
+MAX_HELD_ROOMS = 100_000
+MAX_HELD_STATE = 50_000
+_RECORDED_AT_ONCE = 500
+_PAGE = 1000
+_EVERY_STATUS = frozenset(RoomStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRoom:
+    """A room that the homeserver holds as partial."""
+
+    room_id: RoomId
+    room_version: str
+    join_event: bytes
+    joined_via: ServerName | None = None
+    servers: tuple[ServerName, ...] = ()
+    non_member_state: Sequence[GivenPdu] = ()
+    partial_events: Sequence[GivenPartialEvent] = ()
+    device_list_position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One line of a difference."""
+
+    room_id: RoomId
+    generation: Generation
+    join_confirmed: bool
+    ending: Ending | None = None
+
+
+@dataclass(slots=True)
+class Differences:
+    """What a reconciliation found, in both directions, and did."""
+
+    registered: list[Difference] = field(default_factory=list)
+    failed: list[tuple[RoomId, RefusedInputError]] = field(default_factory=list)
+    unknown_to_homeserver: list[Difference] = field(default_factory=list)
+    ended: list[Difference] = field(default_factory=list)
+    agreed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Reconciles the registry with the homeserver *us*."""
+
+    registry: Registry
+    bulk: Bulk
+    us: ServerName
+    now_ms: Callable[[], int]
+
+    async def reconcile(
+        self, listed_at: StateToken, held: AsyncIterator[HeldRoom]
+    ) -> tuple[Differences, StateToken]:
+        """Register what the registry lacks, report the rest, and let the store decide from then on.
+
+        *listed_at* is the registry's token from before the homeserver listed its rooms. A room that could not be made
+        partial keeps a store that has not decided yet from deciding: answering for it would leak. Raises
+        ForeignToken for a token of another store.
+        """
+        present = await self.registry.read_token()
+        if listed_at.store_id != present.store_id or listed_at.revision > present.revision:
+            raise ForeignTokenError(
+                "the state token is of another store, or of a history that this one has lost"
+            )
+        found = Differences()
+        named: set[RoomId] = set()
+        all_partial = True
+        async for room in held:
+            named.add(room.room_id)
+            require_at_most(MAX_HELD_ROOMS, len(named), "rooms")
+            try:
+                await self._settle(room, found)
+            except RefusedInputError as error:
+                found.failed.append((room.room_id, error))
+                all_partial = all_partial and await self._is_partial(room.room_id)
+        async for known in self._all_rooms():
+            # Generations are revisions: a greater one was registered after the homeserver began to list.
+            if known.room_id not in named and known.generation <= listed_at.revision:
+                found.unknown_to_homeserver.append(
+                    Difference(known.room_id, known.generation, known.join_confirmed)
+                )
+        if all_partial:
+            return found, await self.registry.mark_reconciled()
+        return found, await self.registry.read_token()
+
+    async def _settle(self, held: HeldRoom, found: Differences) -> None:
+        """Make *held* partial here, with all its events, or note how its partial state ended."""
+        version = supported_version(held.room_version)
+        join = require_our_join(
+            parse_given(held.join_event, version, held.room_id, "room.join_event"), self.us
+        )
+        if await self._knows(held.room_id, join):
+            room = await self.registry.get(held.room_id)
+            if room.join_event_id == join.event_id and not room.join_confirmed:
+                await self.registry.confirm_join(held.room_id, room.generation)
+            found.agreed += 1
+        else:
+            tombstone = await self.registry.tombstone(held.room_id, join.event_id)
+            if tombstone is not None:
+                found.ended.append(
+                    Difference(
+                        held.room_id, tombstone.generation, join_confirmed=True, ending=tombstone.ending
+                    )
+                )
+                return
+            await self._register(held, version, join, found)
+        await self._record(held, version)
+
+    async def _knows(self, room_id: RoomId, join: Event) -> bool:
+        if not await self._is_partial(room_id):
+            return False
+        return join.event_id in await self.registry.known_event_rooms([join.event_id])
+
+    async def _is_partial(self, room_id: RoomId) -> bool:
+        try:
+            await self.registry.get(room_id)
+        except RoomNotPartialError:
+            return False
+        return True
+
+    async def _register(self, held: HeldRoom, version: RoomVersion, join: Event, found: Differences) -> None:
+        """Register a room that the registry does not know.
+
+        Without servers or state it is registered all the same, so that checks refuse for it: it stays STALLED until
+        RetryResync names a server.
+        """
+        require_at_most(MAX_HELD_STATE, len(held.non_member_state), "room.non_member_state")
+        state = [
+            parse_given(pdu.json, version, held.room_id, "room.non_member_state", pdu.event_id)
+            for pdu in held.non_member_state
+        ]
+        registered = await self.registry.register(
+            PartialJoin(
+                room_id=held.room_id,
+                room_version=version.version,
+                join=recorded(join, accepted=True),
+                joined_via=held.joined_via if held.joined_via != self.us else None,
+                servers=self._candidates(held),
+                summary=summarise(state),
+                priority=Priority.NORMAL,
+                device_list_position=held.device_list_position,
+                confirmed=True,
+            ),
+            await put_seeds(self.bulk, held.room_id, seed_pieces(state)),
+            self.now_ms(),
+        )
+        if registered.outcome is RegistrationOutcome.ENDED:  # ended since we looked
+            found.ended.append(
+                Difference(held.room_id, registered.generation, join_confirmed=True, ending=registered.ending)
+            )
+            return
+        found.registered.append(Difference(held.room_id, registered.generation, join_confirmed=True))
+
+    def _candidates(self, held: HeldRoom) -> tuple[ServerName, ...]:
+        via = () if held.joined_via is None else (held.joined_via,)
+        return tuple(sorted({*held.servers, *via} - {self.us}))
+
+    async def _record(self, held: HeldRoom, version: RoomVersion) -> None:
+        """Record the partial events that the homeserver holds; those known already stay as they are."""
+        events = held.partial_events
+        for start in range(0, len(events), _RECORDED_AT_ONCE):
+            parsed, summary = read_partial_events(
+                held.room_id, version, events[start : start + _RECORDED_AT_ONCE]
+            )
+            await self.registry.record_partial_events(held.room_id, parsed, summary, self.now_ms())
+
+    async def _all_rooms(self) -> AsyncIterator[PartialRoom]:
+        after: RoomId | None = None
+        while True:
+            rooms, after, _ = await self.registry.page(after, _PAGE, _EVERY_STATUS)
+            for room in rooms:
+                yield room
+            if after is None:
+                return

@@ -1,0 +1,77 @@
+"""RecordPartialEvents: events whose state the homeserver computed from partial state."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from partialstate_service.domain.errors import RoomNotPartialError
+from partialstate_service.domain.ids import Generation, RoomId
+from partialstate_service.domain.rooms import StateSummary, StateToken
+from partialstate_service.matrix.room_versions import RoomVersion, room_version
+from partialstate_service.ownership.given_events import parse_given, summarise
+from partialstate_service.ownership.refusals import require_at_most
+from partialstate_service.ownership.registration import recorded
+from partialstate_service.store.protocol import RecordedEvent, RecordOutcome, Registry
+
+MAX_RECORDED_EVENTS = 500
+MAX_NON_MEMBER_STATE = 100
+"""Candidates for three kinds of state: far more branches than a room can sensibly have."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPdu:
+    """One event as a frontend gives it; the id may be empty."""
+
+    event_id: str
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPartialEvent:
+    """One partial event as a frontend gives it."""
+
+    pdu: GivenPdu
+    accepted: bool
+    non_member_state_after: Sequence[GivenPdu]
+    """The room's then current ACLs, join rules and history visibilities; empty: unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Records partial events."""
+
+    registry: Registry
+    now_ms: Callable[[], int]
+
+    async def record(
+        self, room_id: RoomId, events: Sequence[GivenPartialEvent]
+    ) -> tuple[Sequence[RecordOutcome], Generation, StateToken]:
+        """Record *events*, oldest first, all or none; one outcome per event. Raises `RefusedInputError`."""
+        require_at_most(MAX_RECORDED_EVENTS, len(events), "events")
+        try:
+            version = room_version((await self.registry.get(room_id)).room_version)
+        except RoomNotPartialError:
+            # Events of a room that is not partial need not be understood to be turned down.
+            token = await self.registry.read_token()
+            return [RecordOutcome.ROOM_NOT_PARTIAL] * len(events), Generation(0), token
+        parsed, summary = read_partial_events(room_id, version, events)
+        return await self.registry.record_partial_events(room_id, parsed, summary, self.now_ms())
+
+
+def read_partial_events(
+    room_id: RoomId, version: RoomVersion, events: Sequence[GivenPartialEvent]
+) -> tuple[list[RecordedEvent], StateSummary | None]:
+    """Return the events parsed, and the non-member state after the last of them that gives it (None: none does)."""
+    parsed = []
+    summary = None
+    for index, given in enumerate(events):
+        field = f"events[{index}]"
+        event = parse_given(given.pdu.json, version, room_id, f"{field}.pdu", given.pdu.event_id)
+        parsed.append(recorded(event, accepted=given.accepted))
+        state = given.non_member_state_after
+        require_at_most(MAX_NON_MEMBER_STATE, len(state), f"{field}.non_member_state_after")
+        if state:
+            summary = summarise(
+                parse_given(pdu.json, version, room_id, f"{field}.non_member_state_after", pdu.event_id)
+                for pdu in state
+            )
+    return parsed, summary
