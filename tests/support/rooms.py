@@ -52,16 +52,21 @@ class RoomBuilder:
         join_rule: str = "public",
         create_content: Mapping[str, Any] | None = None,
         room_name: str = "room",
+        first_number: int = 0,
     ) -> None:
-        """Make the room's first events, or with *bare* none of them."""
+        """Make the room's first events, or with *bare* none of them.
+
+        Events are numbered from *first_number*; in versions 1 and 2 that tells the events of two rooms apart.
+        """
         self.version = room_version(version)
         self.creator = creator
         self.signed = signed
+        self.room_name = room_name
         self.events: dict[EventId, Event] = {}
         self.state: dict[StateKey, EventId] = {}
         self.head: EventId | None = None
         self.room_id = RoomId(f"!{room_name}:{domain(creator)}")
-        self._numbers = count()
+        self._numbers = count(first_number)
         if bare:
             return
         self.create(create_content)
@@ -71,7 +76,13 @@ class RoomBuilder:
 
     def fork(self) -> "RoomBuilder":
         """Return a builder of the same room that goes on from here by itself."""
-        fork = RoomBuilder(self.version.version, creator=self.creator, signed=self.signed, bare=True)
+        fork = RoomBuilder(
+            self.version.version,
+            creator=self.creator,
+            signed=self.signed,
+            bare=True,
+            room_name=self.room_name,
+        )
         fork.room_id, fork.head, fork.state = self.room_id, self.head, dict(self.state)
         fork.events, fork._numbers = self.events, self._numbers
         return fork
@@ -180,7 +191,7 @@ class RoomBuilder:
         if state_key is not None:
             raw["state_key"] = state_key
         if self.version.event_ids is EventIdFormat.GIVEN:
-            raw["event_id"] = f"${number}:{domain(sender)}"
+            raw["event_id"] = f"${self.room_name}-{number}:{domain(sender)}"
         if self.version.room_ids_as_hashes and kind == "m.room.create":
             del raw["room_id"]
         raw.update(fields)

@@ -8,7 +8,7 @@ from unpaddedbase64 import decode_base64
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.matrix.auth_attempt import Attempt, reject
 from partialstate_service.matrix.auth_rule import AuthRule
-from partialstate_service.matrix.ed25519 import KeyId
+from partialstate_service.matrix.ed25519 import PUBLIC_KEY_BYTES, KeyId
 from partialstate_service.matrix.event import Event, JsonObject
 from partialstate_service.matrix.signing import verify_json_signature
 
@@ -122,5 +122,7 @@ def _public_keys(invite: Event) -> Iterator[bytes]:
         try:
             public = decode_base64(text)
         except ValueError:
+            return
+        if len(public) != PUBLIC_KEY_BYTES:
             return
         yield public
