@@ -12,7 +12,8 @@ from partialstate_service.federation.state_stream import (
     OversizedBodyError,
 )
 from partialstate_service.matrix.canonical_json import InvalidJsonError, parse_json
-from partialstate_service.matrix.keys import InvalidKeysError, KeyId, ServerKeys, parse_server_keys
+from partialstate_service.matrix.ed25519 import KeyId
+from partialstate_service.matrix.keys import InvalidKeysError, ServerKeys, parse_server_keys
 from partialstate_service.matrix.signing import verify_json_signature
 
 # One server's published keys; each of them may have to be tried on a signature.

@@ -20,7 +20,8 @@ from partialstate_service.federation.key_answers import (
 from partialstate_service.federation.key_cache import KeyCache
 from partialstate_service.federation.outcomes import FederationError
 from partialstate_service.federation.requester import Requester
-from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, InvalidKeysError, KeyId, ServerKeys
+from partialstate_service.matrix.ed25519 import KeyId
+from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, InvalidKeysError, ServerKeys
 
 
 @dataclass(frozen=True, slots=True)

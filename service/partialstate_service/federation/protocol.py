@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
-from partialstate_service.matrix.keys import KeyId, ServerKeys
+from partialstate_service.matrix.ed25519 import KeyId
+from partialstate_service.matrix.keys import ServerKeys
 
 __all__ = [
     "FederationError",

@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from partialstate_service.domain.ids import ServerName
+from partialstate_service.matrix.ed25519 import SigningKey
 from partialstate_service.matrix.event import JsonObject
-from partialstate_service.matrix.keys import SigningKey
 from partialstate_service.matrix.signing import sign_json
 
 
