@@ -165,7 +165,7 @@ def knocker_is_outside(attempt: Attempt) -> bool:
 
 def membership_is_known(attempt: Attempt) -> bool:
     """5.8: there are no other memberships."""
-    reject(AuthRule.MEMBERSHIP_UNKNOWN, f"unknown membership {attempt.event.content['membership']!a:.64}")
+    reject(AuthRule.MEMBERSHIP_UNKNOWN, f"unknown membership {attempt.event.content.get('membership')!a:.64}")
 
 
 def _sender_is_joined(attempt: Attempt, rule: AuthRule) -> None:

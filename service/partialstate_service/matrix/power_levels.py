@@ -82,7 +82,9 @@ class PowerLevels:
         level = self._map("events").get(event_type)
         if level is not None:
             return read_level(level)
-        return self.level("state_default" if is_state else "events_default")
+        # Unlike other single levels, these two are not defaulted where they are null (see DEVIATIONS.md).
+        name = "state_default" if is_state else "events_default"
+        return read_level(self._content.get(name, DEFAULT_LEVELS[name]))
 
     def _map(self, name: str) -> Mapping[str, Any]:
         entries = self._content.get(name, _NO_LEVELS)
