@@ -39,5 +39,5 @@ def signed_event(version: RoomVersion, **fields: Any) -> dict[str, Any]:
 
 def server_keys(**fields: Any) -> Mapping[ServerName, ServerKeys]:
     """Return the keys of the server `domain`, valid at the event's time, with *fields* changed."""
-    given = {"valid_until_ts": TS, "verify_keys": {KEY.key_id: KEY.public}, "old_verify_keys": {}}
+    given: dict[str, Any] = {"valid_until_ts": TS, "verify_keys": {KEY.key_id: KEY.public}, "old_verify_keys": {}}
     return {ServerName(SERVER): ServerKeys(server_name=ServerName(SERVER), **(given | fields))}

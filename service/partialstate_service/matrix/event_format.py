@@ -3,6 +3,7 @@
 Each function returns one parsed field of an event's JSON, or raises `InvalidEventError`.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, Never, TypeVar
@@ -28,7 +29,7 @@ MAX_AUTH_EVENTS: Final = 10
 _MAX_LOOSE_DEPTH: Final = 2**63 - 1
 # Below this many characters a text cannot have too many bytes.
 _SURELY_SHORT: Final = MAX_ID_BYTES // 4
-# The same rooms, create events and power levels recur in every event of a room: parse each once.
+# The same room, create event and power levels recur in every event of a room: each is parsed once.
 _CACHED_IDS: Final = 4096
 
 _T = TypeVar("_T")
@@ -111,7 +112,7 @@ def check_signatures(raw: JsonObject) -> None:
 
 def given_event_id(raw: JsonObject) -> EventId:
     """Return the event id of versions 1 and 2, whose domain is one that must have signed."""
-    event_id = _event_id(_text(raw, "event_id"), "event_id")
+    event_id = _event_id(_text(raw, "event_id"), "event_id", parse_event_id)
     try:
         parse_server_name(event_id.partition(":")[2])
     except InvalidIdError as error:
@@ -153,7 +154,8 @@ def references(raw: JsonObject, name: str, version: RoomVersion, limit: int | No
         drop(Flaw.REFERENCES, f"{name}: more than {limit}")
     if version.event_ids is EventIdFormat.GIVEN:
         given = [_first_of_pair(item, name) for item in given]
-    return tuple([_event_id(item, name) for item in given])
+    parse = _cached_event_id if name == "auth_events" else parse_event_id
+    return tuple([_event_id(item, name, parse) for item in given])
 
 
 def check_authorising_user(event_content: JsonObject, kind: str, version: RoomVersion) -> None:
@@ -173,11 +175,11 @@ def _first_of_pair(item: object, name: str) -> object:
     return item[0]
 
 
-def _event_id(value: object, name: str) -> EventId:
+def _event_id(value: object, name: str, parse: Callable[[str], EventId]) -> EventId:
     if not isinstance(value, str):
         drop(Flaw.FIELD, f"{name}: not an event id")
     try:
-        return _cached_event_id(value)
+        return parse(value)
     except InvalidIdError as error:
         raise InvalidEventError(Flaw.FIELD, f"{name}: {error}") from None
 
