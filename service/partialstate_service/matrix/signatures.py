@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from partialstate_service.domain.ids import ServerName, UserId, server_of
-from partialstate_service.matrix.canonical_json import encode_canonical
+from partialstate_service.matrix.canonical_json import encode_canonical, encode_plain
 from partialstate_service.matrix.ed25519 import ED25519, KeyId, verify_signature
 from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.hashes import signed_part
@@ -79,7 +79,9 @@ def verify_event(event: Event, keys: Mapping[ServerName, ServerKeys]) -> Signatu
     One valid signature of each is enough. INVALID wins over KEY_UNKNOWN: no key can mend it.
     """
     version = event.room_version
-    covered = encode_canonical(signed_part(event.raw, version), strict=version.strict_canonical_json)
+    # What was parsed under strict rules is known to be plain.
+    encode = encode_plain if version.strict_canonical_json else encode_canonical
+    covered = encode(signed_part(event.raw, version), strict=version.strict_canonical_json)
     unknown: list[ServerName] = []
     for server in required_signers(event):
         outcome = _verify_server(event, server, covered, keys.get(server))
