@@ -1,0 +1,1 @@
+"""The gRPC server: servicers translate, the use cases in `ownership` know no gRPC."""

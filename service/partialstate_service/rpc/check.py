@@ -1,0 +1,111 @@
+"""CheckService: whether a federation request can be answered."""
+# ruff: noqa: N802 - the names are those of the RPCs
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
+
+import structlog
+from partialstate.v1 import check_service_pb2 as pb
+from partialstate.v1 import check_service_pb2_grpc as pb_grpc
+
+from partialstate_service.domain.checks import CheckRequest, Decision, InvalidCheckError
+from partialstate_service.domain.endpoints import Endpoint
+from partialstate_service.domain.rooms import StateToken
+from partialstate_service.ownership.checking import MAX_BATCH, Checking
+from partialstate_service.ownership.refusals import RefusedInputError, require_at_most
+from partialstate_service.rpc import convert
+from partialstate_service.rpc.check_messages import error_of, freshness_of, request_of, response_of
+from partialstate_service.rpc.grpc_types import Context
+from partialstate_service.rpc.status import INTERNAL_ERROR, Failure, failure_of
+
+_STREAMED_AHEAD = 64
+"""How many requests of one stream are worked on at the same time."""
+
+_log = structlog.get_logger()
+
+Observe = Callable[[Endpoint, Decision], None]
+
+
+class CheckServicer(pb_grpc.CheckServiceServicer):
+    """Serves CheckService; *observe* is told every decision."""
+
+    def __init__(self, checking: Checking, observe: Observe) -> None:
+        self._checking = checking
+        self._observe = observe
+
+    async def Check(self, request: pb.CheckRequest, context: Context) -> pb.CheckResponse:
+        """Decide one request."""
+        del context
+        return await self._decide(request)
+
+    async def BatchCheck(self, request: pb.BatchCheckRequest, context: Context) -> pb.BatchCheckResponse:
+        """Decide many requests on one registry."""
+        del context
+        require_at_most(MAX_BATCH, len(request.requests), "requests")
+        items = [_request_or_flaw(message) for message in request.requests]
+        sound = [item for item in items if isinstance(item, CheckRequest)]
+        decisions, token = await self._checking.check_all(sound, freshness_of(request))
+        decided = iter(decisions)
+        return pb.BatchCheckResponse(
+            results=[
+                self._result(item, next(decided), token)
+                if isinstance(item, CheckRequest)
+                else _no_decision(item)
+                for item in items
+            ],
+            state_token=convert.token_message(token),
+        )
+
+    async def StreamCheck(  # type: ignore[override]  # writes its answers: see `Guard`
+        self, request_iterator: AsyncIterator[pb.StreamCheckRequest], context: Context
+    ) -> None:
+        """Decide requests as they come; answers keep the requests' order, work on them overlaps."""
+        answers: asyncio.Queue[asyncio.Task[pb.BatchCheckResult] | None] = asyncio.Queue(_STREAMED_AHEAD)
+
+        async def read() -> None:
+            async for message in request_iterator:
+                await answers.put(group.create_task(self._streamed(message.request)))
+            await answers.put(None)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+            while (answer := await answers.get()) is not None:
+                await context.write(pb.StreamCheckResponse(result=await answer))
+
+    async def _decide(self, message: pb.CheckRequest) -> pb.CheckResponse:
+        request = request_of(message)
+        decision, token = await self._checking.check(request, freshness_of(message))
+        self._observe(request.endpoint, decision)
+        return response_of(decision, token)
+
+    async def _streamed(self, message: pb.CheckRequest) -> pb.BatchCheckResult:
+        try:
+            return pb.BatchCheckResult(decision=await self._decide(message))
+        except Exception as error:  # noqa: BLE001 - the root of a streamed check: it must not end the others
+            failure = failure_of(error)
+            if failure is None:
+                request_id = uuid4().hex
+                _log.exception("check failed unexpectedly", request_id=request_id)
+                failure = INTERNAL_ERROR.with_facts(request_id=request_id)
+            return pb.BatchCheckResult(error=error_of(failure))
+
+    def _result(
+        self, request: CheckRequest, decided: Decision | InvalidCheckError, token: StateToken
+    ) -> pb.BatchCheckResult:
+        if isinstance(decided, InvalidCheckError):
+            return _no_decision(decided)
+        self._observe(request.endpoint, decided)
+        return pb.BatchCheckResult(decision=response_of(decided, token))
+
+
+def _request_or_flaw(message: pb.CheckRequest) -> CheckRequest | RefusedInputError:
+    try:
+        return request_of(message)
+    except RefusedInputError as flaw:
+        return flaw
+
+
+def _no_decision(error: RefusedInputError | InvalidCheckError) -> pb.BatchCheckResult:
+    failure: Failure = failure_of(error) or INTERNAL_ERROR
+    return pb.BatchCheckResult(error=error_of(failure))

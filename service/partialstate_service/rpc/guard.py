@@ -1,0 +1,149 @@
+"""What stands before every call: the token, the time limit, the table of errors, and the end of the service."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import structlog
+
+from partialstate_service.rpc.grpc_types import Context, Handler, Interceptor
+from partialstate_service.rpc.status import (
+    INTERNAL_ERROR,
+    StoppingError,
+    UnauthenticatedError,
+    failure_of,
+)
+
+_log = structlog.get_logger()
+
+# Orchestrators probe without a token, and learn nothing but whether the service serves.
+_HEALTH = "/grpc.health.v1.Health/"
+_BEARER = "Bearer "
+
+
+class Guard(Interceptor):
+    """Wraps every handler: no exception leaves the process but as a status of the table."""
+
+    def __init__(
+        self, tokens: Callable[[], frozenset[str]] | None, *, unary_timeout_s: float, upload_timeout_s: float
+    ) -> None:
+        """Guard calls; *tokens* returns the tokens that are valid now, None admits everybody.
+
+        *unary_timeout_s* limits a call of one message, *upload_timeout_s* one with a stream of requests and one answer.
+        Streams of answers end with the client or the service.
+        """
+        self._tokens = tokens
+        self._unary_timeout_s = unary_timeout_s
+        self._upload_timeout_s = upload_timeout_s
+        self._streams: set[asyncio.Timeout] = set()
+        self._stopping = False
+
+    def end_streams(self) -> None:
+        """End the streams of answers, which else would last as long as their clients like."""
+        self._stopping = True
+        now = asyncio.get_running_loop().time()
+        for scope in self._streams:
+            scope.reschedule(now)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the handler of a call, wrapped."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_HEALTH):
+            return handler
+        if handler.response_streaming:
+            return self._stream_handler(handler, method)
+        return self._unary_handler(handler, method)
+
+    def _unary_handler(self, handler: Handler, method: str) -> Handler:
+        behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        limit_s = self._upload_timeout_s if handler.request_streaming else self._unary_timeout_s
+        wrap = (
+            grpc.stream_unary_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+
+        async def call(request: Any, context: Context) -> Any:
+            async with self._translated(method, context), asyncio.timeout(limit_s):
+                self._admit(context)
+                return await behaviour(request, context)
+
+        return wrap(call, handler.request_deserializer, handler.response_serializer)
+
+    def _stream_handler(self, handler: Handler, method: str) -> Handler:
+        behaviour: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        wrap = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_stream_rpc_method_handler
+        )
+
+        # A coroutine that writes, not a generator: it ends with its call, whatever it awaits (PEP 525 leaves a
+        # generator that is cancelled between two items to the garbage collector).
+        async def call(request: Any, context: Context) -> None:
+            async with self._translated(method, context), self._endable():
+                self._admit(context)
+                answers = behaviour(request, context)
+                if hasattr(answers, "__aiter__"):  # reflection
+                    async for answer in answers:
+                        await context.write(answer)
+                else:
+                    await answers
+
+        return wrap(call, handler.request_deserializer, handler.response_serializer)
+
+    def _admit(self, context: Context) -> None:
+        if self._tokens is None:
+            return
+        metadata: Mapping[Any, Any] = dict(context.invocation_metadata() or ())
+        given = metadata.get("authorization", "")
+        if not isinstance(given, str) or not given.startswith(_BEARER):
+            raise UnauthenticatedError
+        token = given.removeprefix(_BEARER).encode()
+        # Compared with each, whatever the first comparisons say: the time tells nothing.
+        if not sum(hmac.compare_digest(token, valid.encode()) for valid in self._tokens()):
+            raise UnauthenticatedError
+
+    @asynccontextmanager
+    async def _endable(self) -> AsyncIterator[None]:
+        """Run a stream in a scope that `end_streams` ends."""
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._streams.add(scope)
+                try:
+                    yield
+                finally:
+                    self._streams.discard(scope)
+        except TimeoutError:
+            if self._stopping:
+                raise StoppingError from None
+            raise
+
+    @asynccontextmanager
+    async def _translated(self, method: str, context: Context) -> AsyncIterator[None]:
+        """Turn an exception into a status; an unforeseen one is logged under an id that the caller is told."""
+        try:
+            yield
+        except TimeoutError:
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, "the call took longer than the service allows"
+            )
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the root of a call
+            failure = failure_of(error)
+            if failure is None:
+                request_id = uuid4().hex
+                _log.exception("call failed unexpectedly", method=method, request_id=request_id)
+                failure = INTERNAL_ERROR.with_facts(request_id=request_id)
+            status = failure.rich_status()
+            await context.abort(status.code, status.details, status.trailing_metadata)

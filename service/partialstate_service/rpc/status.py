@@ -1,0 +1,193 @@
+"""The one table from exception to gRPC status, with the `ErrorInfo` of `errors.proto`.
+
+A text goes to the caller only from exceptions that are raised on purpose; those of drivers stay in the log.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # googleapis-common-protos has none
+from grpc_status import rpc_status
+from partialstate.v1.errors_pb2 import ErrorReason
+
+from partialstate_service.domain import errors
+from partialstate_service.domain.checks import InvalidCheck, InvalidCheckError
+from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
+
+DOMAIN = "partialstate.v1"
+_PREFIX = "ERROR_REASON_"
+
+
+class UnauthenticatedError(Exception):
+    """A call carries no token, or a wrong one."""
+
+
+class StoppingError(Exception):
+    """The service is stopping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no result, as a caller is told."""
+
+    code: grpc.StatusCode
+    reason: ErrorReason.ValueType
+    message: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reason_name(self) -> str:
+        """The reason as `ErrorInfo.reason` has it."""
+        return ErrorReason.Name(self.reason).removeprefix(_PREFIX)
+
+    @property
+    def code_number(self) -> int:
+        """The status code on the wire."""
+        number: int = self.code.value[0]
+        return number
+
+    def with_facts(self, **facts: str) -> "Failure":
+        """Return the same failure with further facts."""
+        return replace(self, facts={**self.facts, **facts})
+
+    def rich_status(self) -> Any:
+        """Return code, message and trailing metadata with the details, as `grpc_status` builds them."""
+        info = error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=dict(self.facts))
+        details = any_pb2.Any()
+        details.Pack(info)
+        return rpc_status.to_status(
+            status_pb2.Status(code=self.code_number, message=self.message, details=[details])
+        )
+
+
+INTERNAL_ERROR = Failure(
+    grpc.StatusCode.INTERNAL,
+    ErrorReason.ERROR_REASON_INTERNAL,
+    "a defect of the service: its log has more",
+)
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """Return what a caller is told of *error*, or None if it was not raised on purpose."""
+    describe = _TABLE.get(type(error))
+    return None if describe is None else describe(error)
+
+
+def _always(
+    code: grpc.StatusCode, reason: ErrorReason.ValueType, message: str = ""
+) -> Callable[[Any], Failure]:
+    return lambda error: Failure(code, reason, message or str(error))
+
+
+def _refused_input(error: RefusedInputError) -> Failure:
+    match error.flaw:
+        case InputFlaw.RESPONSE_NOT_PARTIAL:
+            code = grpc.StatusCode.FAILED_PRECONDITION
+        case InputFlaw.TOO_LARGE:
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        case _:
+            code = grpc.StatusCode.INVALID_ARGUMENT
+    return Failure(code, ErrorReason.Value(_PREFIX + error.flaw.name), str(error), error.facts)
+
+
+def _invalid_check(error: InvalidCheckError) -> Failure:
+    match error.reason:
+        case InvalidCheck.ROOM_ID_MISSING:
+            facts = {"field": "room_id"}
+        case InvalidCheck.EVENT_IDS_MISSING:
+            facts = {"field": "event_ids"}
+        case _:
+            return Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_LARGE, str(error))
+    return Failure(
+        grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD, str(error), facts
+    )
+
+
+def _room_not_partial(error: errors.RoomNotPartialError) -> Failure:
+    facts: dict[str, str] = {"room_id": error.room_id}
+    if (tombstone := error.tombstone) is not None:
+        facts |= {"last_generation": str(tombstone.generation), "ending": tombstone.ending.name}
+    return Failure(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_ROOM_NOT_PARTIAL, str(error), facts)
+
+
+def _stale_generation(error: errors.StaleGenerationError) -> Failure:
+    facts = {"given": str(error.given), "current": str(error.current)}
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.ERROR_REASON_STALE_GENERATION,
+        str(error),
+        facts,
+    )
+
+
+def _import_incomplete(error: errors.ImportIncompleteError) -> Failure:
+    facts = {
+        "position": str(error.given),
+        "log_position": str(error.log_position),
+        "pending_events": str(error.pending_events),
+    }
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.ERROR_REASON_IMPORT_INCOMPLETE,
+        str(error),
+        facts,
+    )
+
+
+def _position_out_of_range(error: errors.PositionOutOfRangeError) -> Failure:
+    facts = {"position": str(error.given), "log_position": str(error.log_position)}
+    return Failure(
+        grpc.StatusCode.OUT_OF_RANGE,
+        ErrorReason.ERROR_REASON_POSITION_OUT_OF_RANGE,
+        str(error),
+        facts,
+    )
+
+
+_TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
+    RefusedInputError: _refused_input,
+    InvalidCheckError: _invalid_check,
+    errors.RoomNotPartialError: _room_not_partial,
+    errors.StaleGenerationError: _stale_generation,
+    errors.ImportIncompleteError: _import_incomplete,
+    errors.PositionOutOfRangeError: _position_out_of_range,
+    errors.JoinConfirmedError: _always(
+        grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOIN_CONFIRMED
+    ),
+    errors.RoomAbandonedError: _always(
+        grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_ROOM_ABANDONED
+    ),
+    errors.TokenTooOldError: _always(
+        grpc.StatusCode.OUT_OF_RANGE,
+        ErrorReason.ERROR_REASON_TOKEN_TOO_OLD,
+        "the change log no longer reaches back to the token: list again",
+    ),
+    errors.ForeignTokenError: _always(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.ERROR_REASON_FOREIGN_TOKEN,
+        "the token is of another store, or of a history that this store has lost: list again",
+    ),
+    errors.NotReconciledError: _always(
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_NOT_RECONCILED,
+        "the store is fresh or has lost writes: call ReconcileRooms",
+    ),
+    errors.StoreUnavailableError: _always(
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_STORE_UNAVAILABLE,
+        "the store did not answer in time, or refused",
+    ),
+    UnauthenticatedError: _always(
+        grpc.StatusCode.UNAUTHENTICATED,
+        ErrorReason.ERROR_REASON_UNAUTHENTICATED,
+        "the call carries no valid token",
+    ),
+    StoppingError: _always(
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_STOPPING,
+        "the service is stopping: call again",
+    ),
+}

@@ -1,0 +1,96 @@
+"""Streams of requests that begin with a header: RegisterPartialJoin and ReconcileRooms."""
+
+from collections.abc import AsyncIterator
+
+from partialstate.v1 import rooms_service_pb2 as rooms_pb
+
+from partialstate_service.domain.ids import ServerName
+from partialstate_service.ownership.given_events import supported_version
+from partialstate_service.ownership.reconciliation import HeldRoom
+from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
+from partialstate_service.ownership.send_join import JoinHeader
+from partialstate_service.rpc import convert
+
+
+async def read_registration(
+    messages: AsyncIterator[rooms_pb.RegisterPartialJoinRequest], max_body_bytes: int
+) -> tuple[rooms_pb.RegisterPartialJoinHeader, bytes]:
+    """Return the header and the body of the send_join response; refuses more than *max_body_bytes*."""
+    header: rooms_pb.RegisterPartialJoinHeader | None = None
+    body = bytearray()
+    async for message in messages:
+        match message.WhichOneof("part"):
+            case "header" if header is None:
+                header = message.header
+            case "send_join_response_chunk" if header is not None:
+                body += message.send_join_response_chunk
+                if len(body) > max_body_bytes:
+                    raise RefusedInputError(
+                        InputFlaw.TOO_LARGE,
+                        f"the send_join response is larger than {max_body_bytes} bytes",
+                        limit=max_body_bytes,
+                    )
+            case _:
+                raise _bad_stream("the stream is one header and then chunks")
+    if header is None:
+        raise _bad_stream("the stream is empty: it begins with a header")
+    return header, bytes(body)
+
+
+def join_header(message: rooms_pb.RegisterPartialJoinHeader) -> JoinHeader:
+    """Return the header, parsed but for the join event."""
+    return JoinHeader(
+        room_id=convert.room_id(message.room_id, "header.room_id"),
+        version=supported_version(message.room_version),
+        join_event=message.join_event,
+        joined_via=convert.server_name(message.joined_via, "header.joined_via"),
+        omit_members_requested=message.omit_members_requested,
+    )
+
+
+async def read_reconciliation_header(
+    messages: AsyncIterator[rooms_pb.ReconcileRoomsRequest],
+) -> rooms_pb.ReconcileRoomsHeader:
+    """Return the header; the rooms are left in *messages*."""
+    async for message in messages:
+        if message.WhichOneof("part") != "header":
+            break
+        return message.header
+    raise _bad_stream("the stream begins with a header")
+
+
+async def held_rooms(messages: AsyncIterator[rooms_pb.ReconcileRoomsRequest]) -> AsyncIterator[HeldRoom]:
+    """Yield the rooms after the header."""
+    async for message in messages:
+        if message.WhichOneof("part") != "room":
+            raise _bad_stream("the stream is one header and then rooms")
+        yield held_room(message.room)
+
+
+def held_room(message: rooms_pb.HeldRoom) -> HeldRoom:
+    """Return a room that the homeserver holds, its events unread."""
+    return HeldRoom(
+        room_id=convert.room_id(message.room_id, "room.room_id"),
+        room_version=message.room_version,
+        join_event=message.join_event,
+        joined_via=_optional_server(message.joined_via),
+        servers=tuple(convert.server_name(name, "room.servers") for name in message.servers),
+        non_member_state=tuple(map(convert.given_pdu, message.non_member_state)),
+        partial_events=tuple(
+            convert.partial_event(event, f"room.partial_events[{index}]")
+            for index, event in enumerate(message.partial_events)
+        ),
+        device_list_position=(
+            message.optional_device_list_position
+            if message.HasField("optional_device_list_position")
+            else None
+        ),
+    )
+
+
+def _optional_server(name: str) -> ServerName | None:
+    return convert.server_name(name, "room.joined_via") if name else None
+
+
+def _bad_stream(text: str) -> RefusedInputError:
+    return RefusedInputError(InputFlaw.INVALID_STREAM, text)
