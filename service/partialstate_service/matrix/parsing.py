@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from unpaddedbase64 import decode_base64
 
-from partialstate_service.domain.ids import RoomId
+from partialstate_service.domain.ids import EventId, RoomId
 from partialstate_service.matrix import event_format
 from partialstate_service.matrix.canonical_json import (
     InvalidJsonError,
@@ -30,7 +30,7 @@ from partialstate_service.matrix.hashes import content_hash_input, event_id_of_h
 from partialstate_service.matrix.redaction import redact
 from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
 
-__all__ = ["Flaw", "InvalidEventError", "parse_event", "parse_event_bytes"]
+__all__ = ["Flaw", "InvalidEventError", "parse_event", "parse_event_bytes", "verified_event"]
 
 MAX_EVENT_BYTES: Final = 65_536
 """Of an event as canonical JSON, with its signatures and without `unsigned`."""
@@ -70,16 +70,39 @@ def parse_event(
     return _parse(raw, version, room_id, plain=plain, limit_references=limit_references)
 
 
+def verified_event(
+    given: JsonObject, event_id: EventId, version: RoomVersion, room_id: RoomId, *, hash_matches: bool
+) -> Event:
+    """Return the event that `parse_event` made of *given*, without checking and hashing it again.
+
+    *given* is what `parse_event` was given or, where the content hash did not match, the `raw` that it made; the
+    other arguments are the event's. For anything else the result is undefined.
+    """
+    raw = _without_unsigned(given, version)
+    return Event(
+        event_id=event_id,
+        room_id=room_id,
+        type=raw["type"],
+        state_key=raw.get("state_key"),
+        sender=raw["sender"],
+        depth=raw["depth"],
+        origin_server_ts=raw["origin_server_ts"],
+        prev_event_ids=event_format.references(raw, "prev_events", version, None),
+        auth_event_ids=event_format.references(raw, "auth_events", version, None),
+        content=raw["content"],
+        raw=raw,
+        room_version=version,
+        hash_matches=hash_matches,
+    )
+
+
 def _parse(
     given: Any, version: RoomVersion, expected: RoomId | None, *, plain: bool, limit_references: bool
 ) -> Event:
     if not isinstance(given, dict):
         drop(Flaw.FIELD, "an event is a JSON object")
-    raw = dict(given)
-    has_unsigned = raw.pop("unsigned", None) is not None
-    if version.event_ids is not EventIdFormat.GIVEN:
-        raw.pop("event_id", None)
-    if has_unsigned and not plain:
+    raw = _without_unsigned(given, version)
+    if "unsigned" in given and not plain:
         plain = is_plain(raw)  # the float may have been in `unsigned`, where it does not matter
     try:
         if len(_encode(raw, version, plain=plain)) > MAX_EVENT_BYTES:
@@ -87,6 +110,14 @@ def _parse(
     except InvalidJsonError as error:
         raise InvalidEventError(Flaw.CANONICAL, str(error)) from error
     return _parse_fields(raw, version, expected, plain=plain, limit_references=limit_references)
+
+
+def _without_unsigned(given: JsonObject, version: RoomVersion) -> dict[str, Any]:
+    raw = dict(given)
+    raw.pop("unsigned", None)
+    if version.event_ids is not EventIdFormat.GIVEN:
+        raw.pop("event_id", None)
+    return raw
 
 
 def _parse_fields(

@@ -8,9 +8,8 @@ import asyncio
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 
-import orjson
-
 from partialstate_service.domain.ids import EventId
+from partialstate_service.matrix.canonical_json import encode_canonical
 from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.parsing import InvalidEventError, parse_event_bytes
 from partialstate_service.matrix.room_versions import RoomVersion
@@ -63,13 +62,16 @@ class HeldEvents:
             await self._save(list(self._unsaved))
 
     async def _save(self, event_ids: Sequence[EventId]) -> None:
-        items = [PduItem(event_id, orjson.dumps(self._unsaved[event_id].raw)) for event_id in event_ids]
+        items = [PduItem(event_id, self._encoded(self._unsaved[event_id])) for event_id in event_ids]
         owner = f"{self._lease.generation}.{self._lease.fencing}"
         chunk = await self._bulk.put(self._lease.room_id, ChunkKind.VERIFIED, owner, items)
         await self._registry.commit_verified(self._lease, chunk)
         for event_id in event_ids:
             del self._unsaved[event_id]
         self.chunks.append((chunk, frozenset(event_ids)))
+
+    def _encoded(self, event: Event) -> bytes:
+        return encode_canonical(event.raw, strict=self._version.strict_canonical_json)
 
     def _parsed(self, items: Sequence[PduItem]) -> list[Event]:
         events: list[Event] = []

@@ -1,23 +1,41 @@
 """Verification of fetched events: format, room, id, content hash and signatures.
 
-Parsing and verifying is CPU work: it runs in slices off the event loop. Events that cannot be verified are told
-apart: a wrong signature will not become right, a key that nobody has may still turn up.
+The keys are gathered per batch; the CPU work is done elsewhere (`verifier_pool`). Events that cannot be verified are
+told apart: a wrong signature will not become right, a key that nobody has may still turn up.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from partialstate_service.domain.ids import EventId, RoomId, ServerName
+import orjson
+
+from partialstate_service.domain.ids import EventId, InvalidIdError, RoomId, ServerName, parse_server_name
 from partialstate_service.federation.protocol import KeySource
+from partialstate_service.matrix.canonical_json import parse_json
 from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.keys import ServerKeys
-from partialstate_service.matrix.parsing import InvalidEventError, parse_event_bytes
+from partialstate_service.matrix.parsing import verified_event
 from partialstate_service.matrix.room_versions import RoomVersion
-from partialstate_service.matrix.signatures import SignatureOutcome, required_signers, verify_event
+from partialstate_service.resync.verification_task import EventVerdict, VerdictKind
 
-_SLICE = 100
-"""Events per slice of CPU work: some 10 ms, after which the event loop has its turn."""
+_CHUNK = 100
+"""Events per chunk of CPU work: some 10 ms of one core."""
+
+
+class ChunkVerifier(Protocol):
+    """Whoever does the CPU work."""
+
+    async def verify_chunk(
+        self,
+        bodies: Sequence[bytes],
+        version: str,
+        room_id: RoomId,
+        keys: Mapping[ServerName, ServerKeys],
+    ) -> list[EventVerdict]:
+        """Return one verdict per event, in their order."""
+        ...
 
 
 @dataclass(slots=True)
@@ -34,8 +52,9 @@ class Verification:
 class Verifier:
     """Verifies events of one homeserver's rooms with the keys that *keys* finds."""
 
-    def __init__(self, keys: KeySource) -> None:
+    def __init__(self, keys: KeySource, chunks: ChunkVerifier) -> None:
         self._keys = keys
+        self._chunks = chunks
 
     async def verify(
         self,
@@ -45,48 +64,82 @@ class Verifier:
         notaries: Sequence[ServerName] = (),
     ) -> Verification:
         """Return what each of *bodies* proves to be; *notaries* are servers of the room, asked for missing keys."""
+        raws = [_loosely_parsed(body) for body in bodies]
+        keys = await self._keys.keys_for(_wanted(raws), also_ask=notaries)
+        pieces = [
+            self._chunks.verify_chunk(bodies[start : start + _CHUNK], version.version, room_id, keys)
+            for start in range(0, len(bodies), _CHUNK)
+        ]
         result = Verification()
-        events: list[Event] = []
-        for start in range(0, len(bodies), _SLICE):
-            parsed, malformed = await asyncio.to_thread(
-                _parse, bodies[start : start + _SLICE], version, room_id
-            )
-            events += parsed
-            result.malformed += malformed
-        keys = await self._keys.keys_for(_wanted(events), also_ask=notaries)
-        for start in range(0, len(events), _SLICE):
-            await asyncio.to_thread(_verify_into, result, events[start : start + _SLICE], keys)
+        verdicts = (verdict for piece in await asyncio.gather(*pieces) for verdict in piece)
+        for body, raw, verdict in zip(bodies, raws, verdicts, strict=True):
+            _sort_in(result, verdict, raw, body, version, room_id)
         return result
 
 
-def _parse(bodies: Sequence[bytes], version: RoomVersion, room_id: RoomId) -> tuple[list[Event], list[str]]:
-    events: list[Event] = []
-    malformed: list[str] = []
-    for body in bodies:
-        try:
-            events.append(parse_event_bytes(body, version, room_id=room_id))
-        except InvalidEventError as error:
-            malformed.append(str(error))
-    return events, malformed
+def _loosely_parsed(body: bytes) -> dict[str, Any]:
+    """Return the event's fields for a first look; what is no JSON object has none, and its verdict will say so."""
+    try:
+        raw = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return raw if isinstance(raw, dict) else {}
 
 
-def _wanted(events: Sequence[Event]) -> dict[ServerName, int]:
-    """Return each signing server with the latest time at which its key must be valid."""
+def _wanted(raws: Sequence[Mapping[str, Any]]) -> dict[ServerName, int]:
+    """Return each server that may have had to sign with the latest time at which its key must be valid.
+
+    A first look only: which servers must have signed is decided with the verdict.
+    """
     wanted: dict[ServerName, int] = {}
-    for event in events:
-        for server in required_signers(event):
-            wanted[server] = max(wanted.get(server, 0), event.origin_server_ts)
+    for raw in raws:
+        content = raw.get("content")
+        vouching = content.get("join_authorised_via_users_server") if isinstance(content, dict) else None
+        sent_at = raw.get("origin_server_ts")
+        timestamp = sent_at if type(sent_at) is int else 0
+        for name in (raw.get("sender"), vouching, raw.get("event_id")):
+            if isinstance(name, str) and (server := _server_in(name)) is not None:
+                wanted[server] = max(wanted.get(server, 0), timestamp)
     return wanted
 
 
-def _verify_into(
-    result: Verification, events: Sequence[Event], keys: Mapping[ServerName, ServerKeys]
+def _server_in(identifier: str) -> ServerName | None:
+    _, colon, name = identifier.partition(":")
+    if not colon:
+        return None
+    try:
+        return parse_server_name(name)
+    except InvalidIdError:
+        return None
+
+
+def _sort_in(
+    result: Verification,
+    verdict: EventVerdict,
+    raw: dict[str, Any],
+    body: bytes,
+    version: RoomVersion,
+    room_id: RoomId,
 ) -> None:
-    for event in events:
-        match verify_event(event, keys).outcome:
-            case SignatureOutcome.VALID:
-                result.valid.append(event)
-            case SignatureOutcome.KEY_UNKNOWN:
-                result.key_unknown[event.event_id] = event
-            case SignatureOutcome.INVALID:
-                result.badly_signed[event.event_id] = event
+    if verdict.kind is VerdictKind.MALFORMED:
+        result.malformed.append(verdict.text)
+        return
+    event = _event_of(verdict, raw, body, version, room_id)
+    match verdict.kind:
+        case VerdictKind.VALID:
+            result.valid.append(event)
+        case VerdictKind.KEY_UNKNOWN:
+            result.key_unknown[event.event_id] = event
+        case VerdictKind.BADLY_SIGNED:
+            result.badly_signed[event.event_id] = event
+
+
+def _event_of(
+    verdict: EventVerdict, raw: dict[str, Any], body: bytes, version: RoomVersion, room_id: RoomId
+) -> Event:
+    if verdict.redacted is not None:
+        raw = parse_json(verdict.redacted, strict=False)
+    elif not version.strict_canonical_json:
+        # Numbers beyond 64 bits are lawful there, and the quick parser rounds them.
+        raw = parse_json(body, strict=False)
+    return verified_event(raw, verdict.event_id, version, room_id, hash_matches=verdict.redacted is None)

@@ -1,0 +1,108 @@
+"""The processes that verify events, so that every core works and the event loop never stalls.
+
+One task is one chunk of bytes; a killed process is replaced and its chunk repeated; none outlives its parent.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from partialstate_service.domain.ids import RoomId, ServerName
+from partialstate_service.matrix.keys import ServerKeys
+from partialstate_service.resync.verification_task import EventVerdict, verify_chunk
+
+_ATTEMPTS = 5
+"""How often a chunk is begun whose process dies; a chunk that kills every process must not be repeated for ever."""
+_CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+
+
+def available_cores(cpu_max: Path = _CGROUP_CPU_MAX) -> int:
+    """Return how many cores this process may use: the container's quota, not the host's count."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = cpu_max.read_text().split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        # No cgroup, or its quota is "max".
+        return cores
+
+
+class VerifierPool:
+    """Runs `verify_chunk` in *processes* processes. Use `verifier_pool`."""
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        # A chunk in work for each process, and one that waits: what is in flight is bounded.
+        self._gate = asyncio.Semaphore(2 * processes)
+        self._executor = self._new_executor()
+
+    async def verify_chunk(
+        self,
+        bodies: Sequence[bytes],
+        version: str,
+        room_id: RoomId,
+        keys: Mapping[ServerName, ServerKeys],
+    ) -> list[EventVerdict]:
+        """Return the verdicts of `verify_chunk`."""
+        loop = asyncio.get_running_loop()
+        async with self._gate:
+            for _ in range(_ATTEMPTS - 1):
+                executor = self._executor
+                try:
+                    return await loop.run_in_executor(executor, verify_chunk, bodies, version, room_id, keys)
+                except BrokenProcessPool:
+                    self._replace(executor)
+            return await loop.run_in_executor(self._executor, verify_chunk, bodies, version, room_id, keys)
+
+    async def warm_up(self) -> None:
+        """Start all processes now, so that the first room does not wait for them."""
+        loop = asyncio.get_running_loop()
+        starts = [loop.run_in_executor(self._executor, os.getpid) for _ in range(self._processes)]
+        await asyncio.gather(*starts)
+
+    def close(self) -> None:
+        """End the processes; chunks in work are given up."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _replace(self, broken: ProcessPoolExecutor) -> None:
+        """Make new processes in place of *broken* ones, unless another chunk's failure has done so already."""
+        if self._executor is broken:
+            self._executor = self._new_executor()
+            broken.shutdown(wait=False, cancel_futures=True)
+
+    def _new_executor(self) -> ProcessPoolExecutor:
+        # Spawned, not forked: gRPC's threads do not survive a fork.
+        return ProcessPoolExecutor(
+            self._processes,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_end_with_parent,
+        )
+
+
+@asynccontextmanager
+async def verifier_pool(processes: int) -> AsyncIterator[VerifierPool]:
+    """Yield a pool of *processes* started processes; all have ended at the end."""
+    pool = VerifierPool(processes)
+    try:
+        await pool.warm_up()
+        yield pool
+    finally:
+        await asyncio.to_thread(pool.close)
+
+
+def _end_with_parent() -> None:
+    """Let this process end as soon as its parent has, also by SIGKILL: the pipe to it breaks then."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="end with parent").start()
