@@ -1,0 +1,232 @@
+"""The settings: environment variables `PARTIALSTATE_…`, and a YAML file with the same names in lower case.
+
+The environment takes precedence. A name that is not known is an error in both: a setting that is misspelt in silence
+is a setting that is not set.
+"""
+
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from partialstate_service.domain.checks import UnableSpelling
+from partialstate_service.domain.ids import ServerName, parse_server_name
+
+PREFIX = "PARTIALSTATE_"
+CONFIG_VARIABLE = "PARTIALSTATE_CONFIG"
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+
+
+class InvalidSettingsError(Exception):
+    """The settings are wrong; the text has one line per mistake."""
+
+
+def _words(value: object) -> object:
+    """Split a list that is given as text, at commas or white space."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _server_name(value: str) -> ServerName:
+    return parse_server_name(value)
+
+
+def _address(value: str) -> str:
+    """Check `host:port` (an IPv6 literal in brackets) or `unix:path`."""
+    if value.startswith("unix:"):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the largest port
+        raise ValueError("must be HOST:PORT or unix:PATH")
+    return value
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+_Server = Annotated[ServerName, AfterValidator(_server_name)]
+_Address = Annotated[str, AfterValidator(_address)]
+_OptionalAddress = Annotated[_Address | None, BeforeValidator(_empty_is_none)]
+_OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
+_OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
+_OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
+
+
+class Settings(BaseSettings):
+    """All settings of the service, read once. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, env_ignore_empty=False
+    )
+
+    server_name: _Server
+    """The homeserver's name, the part after the colon in its users' ids."""
+
+    signing_key_path: _OptionalPath = None
+    """The homeserver's signing key, in Synapse's key file format. This, or `signing_target`."""
+
+    signing_target: _OptionalText = None
+    """Where the homeserver serves SigningService, if it keeps its key: HOST:PORT or unix:PATH, without TLS."""
+
+    listen: _Address = "127.0.0.1:7790"
+    """Where gRPC is served: HOST:PORT, or unix:PATH. Port 0 means any free port."""
+
+    tls_cert_file: _OptionalPath = None
+    """The server's certificate chain (PEM), with `tls_key_file`. Read again when it changes."""
+
+    tls_key_file: _OptionalPath = None
+    """The certificate's private key (PEM)."""
+
+    tls_client_ca_file: _OptionalPath = None
+    """Certificate authorities (PEM): clients must then show a certificate of one of them (mTLS)."""
+
+    token_file: _OptionalPath = None
+    """Pre-shared tokens, one per line; calls carry one as `authorization: Bearer …`. Read again when it changes."""
+
+    allow_insecure: bool = False
+    """Whether gRPC may listen beyond loopback with neither TLS nor a token."""
+
+    store_url: _OptionalSecret = None
+    """`redis://`, `rediss://` or `unix://` of a Redis or Valkey server. Empty: an embedded server."""
+
+    data_dir: Path = Path("partialstate-data")
+    """Where the embedded server keeps its data."""
+
+    store_allow_unpersisted: bool = False
+    """Whether a store without an append-only file is accepted: what it holds is lost when it stops."""
+
+    errcode: UnableSpelling = UnableSpelling.UNSTABLE
+    """The spelling of MSC3895's error code: `unstable` or `stable`."""
+
+    federation_ca_file: _OptionalPath = None
+    """Certificate authorities (PEM) for other homeservers, in place of the system's."""
+
+    federation_allowed_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_words)
+    ] = ()
+    """Networks that may be connected to although they are private or loopback, such as `127.0.0.0/8`."""
+
+    federation_key_servers: Annotated[tuple[_Server, ...], NoDecode, BeforeValidator(_words)] = ()
+    """Notaries that are asked for the signing keys of others, and trusted in what they answer."""
+
+    resync_workers: Annotated[int, Field(ge=0, le=1000)] = 8
+    """How many rooms this process resyncs at the same time; 0: it only answers."""
+
+    resync_cross_check: bool = True
+    """Whether a recovered state is compared with what another server says."""
+
+    resync_omit_unverifiable: bool = True
+    """Whether memberships whose signing key nobody has are left out in the end, so that the room completes."""
+
+    max_send_join_bytes: PositiveInt = 256 * 1024 * 1024
+    """The largest send_join response that RegisterPartialJoin takes; it is held in memory."""
+
+    max_message_bytes: PositiveInt = 64 * 1024 * 1024
+    """The largest gRPC message that is taken."""
+
+    drain_grace_s: PositiveFloat = 10.0
+    """How long calls may go on when the service is told to stop."""
+
+    metrics_listen: _OptionalAddress = None
+    """HOST:PORT of Prometheus' `/metrics`. Empty: none."""
+
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    """The least level that is logged: `debug`, `info`, `warning` or `error`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment override the file, which is given as the initial values."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.signing_key_path is None) == (self.signing_target is None):
+            raise ValueError("one of signing_key_path and signing_target must be set")
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file belong together")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+        secured = self.tls_cert_file is not None or self.token_file is not None or self.allow_insecure
+        if not secured and not is_local(self.listen):
+            raise ValueError(
+                f"listen is {self.listen}, beyond loopback: set tls_cert_file or token_file, "
+                "or allow_insecure if the network protects it"
+            )
+        if self.metrics_listen is not None and self.metrics_listen.startswith("unix:"):
+            raise ValueError("metrics_listen must be HOST:PORT")
+        return self
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings as text may show them: secrets are masked."""
+        return self.model_dump(mode="json")
+
+
+def is_local(address: str) -> bool:
+    """Return whether only processes of this machine can reach *address*."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in _LOOPBACK_NAMES
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Return the settings of *config* (else of the file that `PARTIALSTATE_CONFIG` names) and the environment.
+
+    Raises `InvalidSettingsError`.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    unknown = sorted(
+        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
+    )
+    if unknown:
+        raise InvalidSettingsError("\n".join(f"{name}: no such setting" for name in unknown))
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = Path(os.environ[CONFIG_VARIABLE])
+    try:
+        return Settings(**_read_file(config) if config is not None else {})
+    except ValidationError as error:
+        raise InvalidSettingsError(_lines(error)) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidSettingsError(f"{path}: cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise InvalidSettingsError(f"{path}: must be a mapping from settings to values")
+    return content
+
+
+def _lines(error: ValidationError) -> str:
+    """Return one line per mistake, without the values, which may be secrets."""
+    return "\n".join(
+        f"{'.'.join(map(str, mistake['loc'])) or 'settings'}: {mistake['msg']}"
+        for mistake in error.errors(include_url=False, include_input=False)
+    )
