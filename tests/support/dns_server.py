@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rrset
 
@@ -32,10 +34,15 @@ class DnsServer(asyncio.DatagramProtocol):
         else:
             self._records.append(added)
 
+    def replace(self, record: str) -> None:
+        """Add one record in place of all that its name has."""
+        name = dns.name.from_text(record.split(maxsplit=1)[0])
+        self._records = [known for known in self._records if known.name != name]
+        self.add(record)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the socket and its address."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
         self.address = transport.get_extra_info("sockname")[:2]
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:

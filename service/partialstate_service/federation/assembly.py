@@ -75,7 +75,12 @@ async def open_federation(
         default_port=config.federation_port,
     )
     requester = Requester(
-        discovery, transport, signer, now_s=time.time, max_error_body_bytes=limits.max_error_body_bytes
+        discovery,
+        transport,
+        signer,
+        now_s=time.time,
+        discovery_timeout_s=limits.discovery_timeout_s,
+        max_error_body_bytes=limits.max_error_body_bytes,
     )
     try:
         yield Federation(

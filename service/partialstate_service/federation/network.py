@@ -157,7 +157,7 @@ def _httpx_errors() -> Iterator[None]:
         raise httpx.RemoteProtocolError("the body ended early or was framed wrongly") from error
     except (aiohttp.ClientConnectionError, OSError) as error:
         raise httpx.ReadError(f"the connection broke: {type(error).__name__}") from error
-    except UnicodeError as error:
+    except (UnicodeError, aiohttp.InvalidURL) as error:
         # A server name can be valid for Matrix and impossible for TLS or DNS.
         raise httpx.ConnectError("not a usable host name") from error
     except aiohttp.ClientError as error:

@@ -43,6 +43,8 @@ class StateElement(NamedTuple):
 class FederationLimits:
     """What one request may cost. Time that the caller takes between two elements is never counted."""
 
+    discovery_timeout_s: float = 20.0
+    """Well-known and SRV, where they are not remembered."""
     connect_timeout_s: float = 10.0
     """TCP and TLS, all addresses of a destination together."""
     response_timeout_s: float = 60.0

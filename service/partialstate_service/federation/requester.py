@@ -7,13 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 
 from partialstate_service.domain.ids import ServerName
-from partialstate_service.federation.discovery import Discovery
+from partialstate_service.federation.discovery import Discovery, NoRouteError
 from partialstate_service.federation.outcomes import (
     Failure,
     Outcome,
     classify_response,
     escaped,
 )
+from partialstate_service.federation.routes import Route
 from partialstate_service.federation.signing import RequestSigner, SigningUnavailableError
 from partialstate_service.federation.transport import Transport
 from partialstate_service.matrix.canonical_json import encode_canonical
@@ -43,12 +44,14 @@ class Requester:
         signer: RequestSigner,
         *,
         now_s: Callable[[], float],
+        discovery_timeout_s: float,
         max_error_body_bytes: int,
     ) -> None:
         self._discovery = discovery
         self._transport = transport
         self._signer = signer
         self._now_s = now_s
+        self._discovery_timeout_s = discovery_timeout_s
         self._max_error_body_bytes = max_error_body_bytes
 
     async def fetch(
@@ -103,6 +106,14 @@ class Requester:
             except httpx.TransportError as error:
                 raise _failure_of(error, timeout_s).of(server) from error
 
+    async def _route(self, server: ServerName) -> Route:
+        try:
+            async with asyncio.timeout(self._discovery_timeout_s):
+                return await self._discovery.route(server)
+        except TimeoutError as error:
+            # The server was not even found, so it is not one that computes for long.
+            raise NoRouteError("not found in time") from error
+
     async def _send(
         self,
         stack: AsyncExitStack,
@@ -114,7 +125,7 @@ class Requester:
         signed: bool,
     ) -> httpx.Response:
         """Return a 200 with an unread, uncompressed body, to be closed by *stack*; raise `_FailedError` otherwise."""
-        route = await self._discovery.route(server)
+        route = await self._route(server)
         client = await stack.enter_async_context(self._transport.client(route))
         headers = {"Host": route.host_header, "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         body = None
