@@ -1,8 +1,10 @@
 """Canonical JSON: what is read, what is refused, and that the fast path writes what the slow one would."""
 
 import contextlib
+import inspect
 import json
 import math
+import sys
 
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def _values(scalars):
 
 
 def _reference(value) -> bytes:
-    """Canonical JSON by the standard library alone: Python sorts strings by code point."""
+    """Return canonical JSON by the standard library alone: Python sorts strings by code point."""
     return json.dumps(
         value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
     ).encode()
@@ -96,6 +98,8 @@ def test_the_examples_of_the_specification(text, canonical):
         b"[" * (MAX_NESTING + 1) + b"]" * (MAX_NESTING + 1),
         b"[" * 100_000,
         b'{"a":' * 100_000,
+        b"[1.5," + b"[" * MAX_NESTING + b"]" * MAX_NESTING + b"]",
+        b"[1.5," + b"[" * 1000 + b"]" * 1000 + b"]",
     ],
     ids=lambda data: ascii(data[:20]),
 )
@@ -158,6 +162,21 @@ def test_what_has_no_canonical_form(value):
     for strict in (True, False):
         with pytest.raises(InvalidJsonError):
             encode_canonical(value, strict=strict)
+
+
+def test_without_room_on_the_stack():
+    """A caller deep in its own recursion gets the same error, never a RecursionError."""
+
+    def at_depth(levels, call):
+        return call() if levels == 0 else at_depth(levels - 1, call)
+
+    frames = sys.getrecursionlimit() - len(inspect.stack(0)) - 100
+    data = b"[" * 400 + b"1.5" + b"]" * 400
+    value = parse_json(data, strict=False)
+    with pytest.raises(InvalidJsonError):
+        at_depth(frames, lambda: parse_json(data, strict=False))
+    with pytest.raises(InvalidJsonError):
+        at_depth(frames, lambda: encode_canonical(value, strict=False))
 
 
 def _nested(levels: int):

@@ -1,6 +1,7 @@
 """From received bytes to an event: format and limits, redacted copies, ids; and never another exception."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from partialstate_service.matrix.parsing import (
     InvalidEventError,
     parse_event,
     parse_event_bytes,
+    verified_event,
 )
 from partialstate_service.matrix.redaction import redact
 from partialstate_service.matrix.room_versions import ROOM_VERSIONS, room_version
@@ -383,3 +385,23 @@ def test_the_authorising_user_of_a_restricted_join_has_a_server(version, user):
         parse_event(raw, version)
     content["membership"] = "leave"
     parse_event(signed_event(version, type="m.room.member", state_key="@a:domain", content=content), version)
+
+
+@ALL
+def test_events_nested_too_deeply(version):
+    """As bytes and as parsed JSON alike."""
+    content = []
+    for _ in range(600):
+        content = [content]
+    assert _flaw(signed_event(version) | {"content": {"a": content}}, version) is Flaw.JSON
+
+
+@ALL
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_verified_event_is_made_again_without_checking(version, forged):
+    """Field for field the event that parsing made."""
+    raw = signed_event(version, type="m.room.topic", state_key="", unsigned={"age": 1.5})
+    parsed = parse_event(raw | ({"content": {"forged": 1}} if forged else {}), version)
+    given = parsed.raw if forged else raw
+    again = verified_event(given, parsed.event_id, version, parsed.room_id, hash_matches=parsed.hash_matches)
+    assert dataclasses.asdict(again) == dataclasses.asdict(parsed)

@@ -18,7 +18,7 @@ a word is found out and takes the slow path:
 
 import json
 from math import isfinite
-from typing import Any, Final, Never
+from typing import Any, Final
 
 import orjson
 
@@ -62,11 +62,10 @@ def parse_loose(data: bytes) -> tuple[Any, bool]:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidJsonError(f"not JSON: {error.msg}") from error
-    if not is_plain(value):
-        return _parse_exactly(data)
-    if _may_repeat_a_key(data, value):
-        _refuse_repeated_keys(data)
-    return value, True
+    if is_plain(value) and not _may_repeat_a_key(data, value):
+        return value, True
+    value = _parse_exactly(data)
+    return value, is_plain(value)
 
 
 def encode_canonical(value: Any, *, strict: bool = True) -> bytes:
@@ -122,29 +121,14 @@ def _may_repeat_a_key(data: bytes, plain: Any) -> bool:
     return _ESCAPED_QUOTE in data or data.count(b'"') != again.count(b'"')
 
 
-def _refuse_repeated_keys(data: bytes) -> None:
+def _parse_exactly(data: bytes) -> Any:
+    """Parse once more what orjson has accepted: big integers are kept as they are, and repeated keys refused."""
     try:
-        json.loads(data.decode(), object_pairs_hook=_object_without_repeats)
+        value = json.loads(data.decode(), object_pairs_hook=_object_without_repeats)
     except RecursionError as error:
-        raise InvalidJsonError("nested too deeply") from error
-
-
-def _parse_exactly(data: bytes) -> tuple[Any, bool]:
-    """Parse what orjson has accepted once more, keeping big integers as they are."""
-    try:
-        value = json.loads(
-            data.decode(),
-            object_pairs_hook=_object_without_repeats,
-            parse_float=_finite_float,
-            parse_constant=_refuse_constant,
-        )
-    except RecursionError as error:
-        raise InvalidJsonError("nested too deeply") from error
-    except InvalidJsonError:
-        raise
-    except ValueError as error:
-        raise InvalidJsonError(f"not JSON: {error}") from error
-    return value, is_plain(value)
+        raise InvalidJsonError(_TOO_DEEP) from error
+    _check_encodable(value, strict=False)
+    return value
 
 
 def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -154,26 +138,14 @@ def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return read
 
 
-def _finite_float(text: str) -> float:
-    if not isfinite(number := float(text)):
-        raise InvalidJsonError("a number beyond the range of a double")
-    return number
-
-
-def _refuse_constant(name: str) -> Never:
-    raise InvalidJsonError(f"{name} is not JSON")
-
-
 def _encode_exactly(value: Any, *, strict: bool) -> bytes:
     _check_encodable(value, strict=strict)
     try:
         return _ENCODER.encode(value).encode()
     except UnicodeEncodeError as error:
         raise InvalidJsonError("a lone surrogate") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # an integer of thousands of digits; a caller deep in its stack
+    except (ValueError, RecursionError) as error:
+        # An integer of thousands of digits; or the caller is already deep in its stack.
         raise InvalidJsonError(f"no canonical form: {type(error).__name__}") from error
 
 
