@@ -175,8 +175,9 @@ class Replay:
     def _recheck(self, event: Event, before: SharedState) -> AuthRejectionError | None:
         """Check 4, by the event's own auth events, and check 5, by the state before it."""
         auth_events = auth_events_of(event, self._events)
+        listed = [self._events[event_id] for event_id in event.auth_event_ids]
         try:
-            check_auth_events(event, auth_events, self._rejected)
+            check_auth_events(event, listed, self._rejected)
             check_auth(event, {(e.type, e.state_key): e for e in auth_events if e.state_key is not None})
             check_auth(event, ResolvedState(before, self._events, self._rejected))
         except AuthRejectionError as rejection:
