@@ -1,0 +1,159 @@
+"""A resync for tests: a world of resident servers, a real store, the real federation client and real workers.
+
+async with resyncing(WorldSize(members=50, servers=5, messages=2), store) as resync:
+    joined = await resync.join()
+    room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+"""
+
+import asyncio
+import ipaddress
+import random
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from support.worlds import PartialJoin, RunningWorld, running_world
+
+from partialstate_service.demo.world import WorldSize
+from partialstate_service.domain.ids import Generation, Position, RoomId, parse_room_id
+from partialstate_service.domain.rooms import PartialRoom, Priority, RoomStatus
+from partialstate_service.federation.assembly import FederationConfig, open_federation
+from partialstate_service.federation.protocol import FederationLimits
+from partialstate_service.federation.signing import LocalSigner
+from partialstate_service.matrix.room_versions import room_version
+from partialstate_service.ownership.recovered_log import RecoveredLog
+from partialstate_service.ownership.registration import Registration
+from partialstate_service.ownership.send_join import JoinHeader
+from partialstate_service.resync.cooldown import CooldownPolicy
+from partialstate_service.resync.recovery import RecoveryPolicy
+from partialstate_service.resync.room_resync import ResyncPolicy, ResyncServices
+from partialstate_service.resync.verifier import Verifier
+from partialstate_service.resync.worker import WorkerLimits, Workers
+from partialstate_service.store.open import Store
+
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+# Cooldowns of real life, a hundred times faster.
+IMPATIENT = ResyncPolicy(
+    recovery=RecoveryPolicy(key_patience_s=0.5),
+    cooldown=CooldownPolicy(first_s=0.2, soft_cap_s=1.0, hard_cap_s=2.0, join_propagation_s=3600),
+)
+QUICK = WorkerLimits(poll_s=0.2, report_s=0.05, lease_ttl_s=3.0, keys_retry_s=0.3, defect_retry_s=1.0)
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A registered partial join."""
+
+    room_id: RoomId
+    generation: Generation
+    join: PartialJoin
+
+
+@dataclass(slots=True)
+class Resync:
+    """A running world with a store and workers."""
+
+    running: RunningWorld
+    store: Store
+    services: ResyncServices
+    limits: WorkerLimits
+    workers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start_worker(self, owner: str = "worker") -> asyncio.Task[None]:
+        task = asyncio.create_task(Workers(self.services, self.store.mirror, self.limits, owner).run())
+        self.workers.append(task)
+        return task
+
+    async def stop_workers(self) -> None:
+        for task in self.workers:
+            task.cancel()
+        for task in self.workers:
+            with suppress(asyncio.CancelledError):
+                await task
+        self.workers.clear()
+
+    async def join(self, join: PartialJoin | None = None) -> Joined:
+        """Join the world's room and register it."""
+        join = join or await self.running.join_partially()
+        room_id = parse_room_id(self.running.world.room.room_id)
+        header = JoinHeader(
+            room_id=room_id,
+            version=room_version(str(self.running.world.room.version)),
+            join_event=orjson.dumps(join.event),
+            joined_via=join.joined_via,
+            omit_members_requested=True,
+        )
+        registration = Registration(
+            self.store.registry, self.store.bulk, self.running.homeserver.name, now_ms
+        )
+        registered, _ = await registration.register(header, join.response, Priority.NORMAL, None)
+        return Joined(room_id, registered.generation, join)
+
+    async def until(self, room_id: RoomId, *statuses: RoomStatus, timeout_s: float = 30) -> PartialRoom:
+        """Return the room once it has one of *statuses*."""
+        async with asyncio.timeout(timeout_s):
+            with self.store.mirror.waking(room_id) as changed:
+                while True:
+                    room = await self.store.registry.get(room_id)
+                    if room.status in statuses:
+                        return room
+                    await changed.wait(1.0)
+
+    async def records(self, joined: Joined) -> list[Any]:
+        """Return the records of the recovered-state log."""
+        log = RecoveredLog(self.store.registry, self.store.bulk, self.store.mirror)
+        stream = log.stream(joined.room_id, joined.generation, Position(0), follow=False)
+        return [record async for _, record in stream]
+
+
+@asynccontextmanager
+async def resyncing(
+    size: WorldSize,
+    store: Store,
+    tmp_path: Path,
+    *,
+    version: str = "11",
+    dead: Collection[int] = (),
+    policy: ResyncPolicy = IMPATIENT,
+    limits: WorkerLimits = QUICK,
+    federation_limits: FederationLimits | None = None,
+) -> AsyncIterator[Resync]:
+    """Run a world with a worker on *store*; the registry should be fresh."""
+    async with running_world(size, version=version, dead=dead) as running:
+        ca_file = tmp_path / "ca.pem"
+        ca_file.write_bytes(running.authority.pem)
+        us = running.homeserver
+        config = FederationConfig(ca_file=ca_file, allowed_networks=LOOPBACK)
+        if federation_limits is not None:
+            config = replace(config, limits=federation_limits)
+        async with open_federation(LocalSigner(us.name, us.key), config) as federation:
+            services = ResyncServices(
+                own_name=us.name,
+                registry=store.registry,
+                bulk=store.bulk,
+                ledger=store.ledger,
+                servers=federation.client,
+                verifier=Verifier(federation.keys),
+                policy=policy,
+                now_ms=now_ms,
+                jitter=random.Random(1).random,
+            )
+            resync = Resync(running, store, services, limits)
+            resync.start_worker()
+            try:
+                yield resync
+            finally:
+                await resync.stop_workers()
+
+
+async def full_state_ids(running: RunningWorld) -> set[str]:
+    """Return the ids of the room's current state as the resident servers see it."""
+    return set(running.world.room.current_state().values())
