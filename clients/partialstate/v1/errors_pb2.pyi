@@ -29,7 +29,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_STREAM: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT: the stream does not begin with exactly one header, or a message is empty."""
     ERROR_REASON_TRUNCATED_RESPONSE: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: the send_join response is not a JSON object, or was cut off. {"offset": "1234"}"""
+    """INVALID_ARGUMENT: the send_join response is not a JSON object, or was cut off. {"received_bytes": "1234"}"""
     ERROR_REASON_RESPONSE_NOT_PARTIAL: _ErrorReason.ValueType  # 4
     """FAILED_PRECONDITION: the response is complete (members_omitted is not true): persist it as a full join."""
     ERROR_REASON_MEMBERS_OMITTED_UNASKED: _ErrorReason.ValueType  # 5
@@ -43,17 +43,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_WRONG_ROOM_VERSION: _ErrorReason.ValueType  # 9
     """INVALID_ARGUMENT: the create event names another room version. {"given": "10", "found": "11"}"""
     ERROR_REASON_UNSUPPORTED_ROOM_VERSION: _ErrorReason.ValueType  # 10
-    """INVALID_ARGUMENT: the service does not know the room version. {"given": "99", "supported": "1, 2, …"}"""
+    """INVALID_ARGUMENT: the service does not know the room version; the message lists those it does. {"given": "99"}"""
     ERROR_REASON_EVENT_ID_MISMATCH: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT: an event id does not recompute. {"given": "$a", "computed": "$b"}"""
+    """INVALID_ARGUMENT: an event id does not recompute, or the response's event is not the join that was sent.
+    {"field": "events[0].pdu", "given": "$a", "computed": "$b"}
+    """
     ERROR_REASON_INVALID_EVENT: _ErrorReason.ValueType  # 12
-    """INVALID_ARGUMENT: an event is malformed. {"event": "$a"}"""
+    """INVALID_ARGUMENT: an event is malformed. {"field": "events[0].pdu", "event": "$a"}"""
     ERROR_REASON_WRONG_ROOM: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT: an event is of another room. {"event": "$a"}"""
     ERROR_REASON_NOT_OUR_JOIN: _ErrorReason.ValueType  # 14
     """INVALID_ARGUMENT: the join event is not a join of one of our users. {"event": "$a"}"""
     ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 15
-    """RESOURCE_EXHAUSTED: the request is larger than a limit. {"limit": "500"}"""
+    """RESOURCE_EXHAUSTED: the request is larger than a limit. {"field": "events", "limit": "500"}"""
     ERROR_REASON_ROOM_NOT_PARTIAL: _ErrorReason.ValueType  # 16
     """NOT_FOUND: the room is not partial. {"room_id": "!a", "last_generation": "7", "ending": "IMPORTED"}"""
     ERROR_REASON_STALE_GENERATION: _ErrorReason.ValueType  # 17
@@ -85,7 +87,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ROOM_ABANDONED: _ErrorReason.ValueType  # 29
     """FAILED_PRECONDITION: the room is abandoned: it can be joined again or purged."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 30
-    """INTERNAL: a defect of the service; its log has more."""
+    """INTERNAL: a defect of the service; its log has more under this id. {"request_id": "9f…"}"""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is what `google.rpc.ErrorInfo.reason` says in the details of every non-OK status (without the prefix
@@ -99,7 +101,7 @@ ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 ERROR_REASON_INVALID_STREAM: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT: the stream does not begin with exactly one header, or a message is empty."""
 ERROR_REASON_TRUNCATED_RESPONSE: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: the send_join response is not a JSON object, or was cut off. {"offset": "1234"}"""
+"""INVALID_ARGUMENT: the send_join response is not a JSON object, or was cut off. {"received_bytes": "1234"}"""
 ERROR_REASON_RESPONSE_NOT_PARTIAL: ErrorReason.ValueType  # 4
 """FAILED_PRECONDITION: the response is complete (members_omitted is not true): persist it as a full join."""
 ERROR_REASON_MEMBERS_OMITTED_UNASKED: ErrorReason.ValueType  # 5
@@ -113,17 +115,19 @@ ERROR_REASON_MISSING_CREATE_EVENT: ErrorReason.ValueType  # 8
 ERROR_REASON_WRONG_ROOM_VERSION: ErrorReason.ValueType  # 9
 """INVALID_ARGUMENT: the create event names another room version. {"given": "10", "found": "11"}"""
 ERROR_REASON_UNSUPPORTED_ROOM_VERSION: ErrorReason.ValueType  # 10
-"""INVALID_ARGUMENT: the service does not know the room version. {"given": "99", "supported": "1, 2, …"}"""
+"""INVALID_ARGUMENT: the service does not know the room version; the message lists those it does. {"given": "99"}"""
 ERROR_REASON_EVENT_ID_MISMATCH: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT: an event id does not recompute. {"given": "$a", "computed": "$b"}"""
+"""INVALID_ARGUMENT: an event id does not recompute, or the response's event is not the join that was sent.
+{"field": "events[0].pdu", "given": "$a", "computed": "$b"}
+"""
 ERROR_REASON_INVALID_EVENT: ErrorReason.ValueType  # 12
-"""INVALID_ARGUMENT: an event is malformed. {"event": "$a"}"""
+"""INVALID_ARGUMENT: an event is malformed. {"field": "events[0].pdu", "event": "$a"}"""
 ERROR_REASON_WRONG_ROOM: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT: an event is of another room. {"event": "$a"}"""
 ERROR_REASON_NOT_OUR_JOIN: ErrorReason.ValueType  # 14
 """INVALID_ARGUMENT: the join event is not a join of one of our users. {"event": "$a"}"""
 ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 15
-"""RESOURCE_EXHAUSTED: the request is larger than a limit. {"limit": "500"}"""
+"""RESOURCE_EXHAUSTED: the request is larger than a limit. {"field": "events", "limit": "500"}"""
 ERROR_REASON_ROOM_NOT_PARTIAL: ErrorReason.ValueType  # 16
 """NOT_FOUND: the room is not partial. {"room_id": "!a", "last_generation": "7", "ending": "IMPORTED"}"""
 ERROR_REASON_STALE_GENERATION: ErrorReason.ValueType  # 17
@@ -155,5 +159,5 @@ ERROR_REASON_STOPPING: ErrorReason.ValueType  # 28
 ERROR_REASON_ROOM_ABANDONED: ErrorReason.ValueType  # 29
 """FAILED_PRECONDITION: the room is abandoned: it can be joined again or purged."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 30
-"""INTERNAL: a defect of the service; its log has more."""
+"""INTERNAL: a defect of the service; its log has more under this id. {"request_id": "9f…"}"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

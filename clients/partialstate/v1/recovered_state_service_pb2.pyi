@@ -67,7 +67,7 @@ class StreamRecoveredStateResponse(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """The record's position, from 1. An `end` record has the position of the record before it."""
+    """The record's position, from 1; positions grow, with gaps. An `end` record has the log's last position."""
     @_builtins.property
     def event(self) -> Global___RecoveredEvent:
         """An event of the recovered state or its auth chain."""
@@ -307,9 +307,9 @@ class LogEnd(_message.Message):
     complete: _builtins.bool
     """Whether every recorded partial event has its full state in the log, so that ConfirmImport can succeed."""
     event_count: _builtins.int
-    """How many events the log has."""
+    """How many `event` records this stream has sent, so that its reader can compare."""
     verdict_count: _builtins.int
-    """How many final verdicts the log has."""
+    """How many `verdict` records this stream has sent."""
     def __init__(
         self,
         *,

@@ -60,7 +60,8 @@ class RecoveredStateServiceServicer(object):
 
     def StreamRecoveredState(self, request, context):
         """StreamRecoveredState sends the log from a position, also while the room is still RESYNCING. It ends with an `end`
-        record once all that is committed has been sent, or, with follow, goes on as the log grows.
+        record once all that is committed has been sent. With follow it goes on as the log grows, with another `end` record
+        each time that all committed records have been sent, and ends with OK when the room's partial state has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class RecoveredStateServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RecoveredStateServiceAsyncStub: ...
     StreamRecoveredState: _grpc.UnaryStreamMultiCallable[_recovered_state_service_pb2.StreamRecoveredStateRequest, _recovered_state_service_pb2.StreamRecoveredStateResponse]
     """StreamRecoveredState sends the log from a position, also while the room is still RESYNCING. It ends with an `end`
-    record once all that is committed has been sent, or, with follow, goes on as the log grows.
+    record once all that is committed has been sent. With follow it goes on as the log grows, with another `end` record
+    each time that all committed records have been sent, and ends with OK when the room's partial state has ended.
     """
     AckImport: _grpc.UnaryUnaryMultiCallable[_recovered_state_service_pb2.AckImportRequest, _recovered_state_service_pb2.AckImportResponse]
     """AckImport says that the homeserver has imported the log up to a position. A new event whose prev events are all
@@ -57,7 +58,8 @@ class RecoveredStateServiceAsyncStub(RecoveredStateServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StreamRecoveredState: _aio.UnaryStreamMultiCallable[_recovered_state_service_pb2.StreamRecoveredStateRequest, _recovered_state_service_pb2.StreamRecoveredStateResponse]  # type: ignore[assignment]
     """StreamRecoveredState sends the log from a position, also while the room is still RESYNCING. It ends with an `end`
-    record once all that is committed has been sent, or, with follow, goes on as the log grows.
+    record once all that is committed has been sent. With follow it goes on as the log grows, with another `end` record
+    each time that all committed records have been sent, and ends with OK when the room's partial state has ended.
     """
     AckImport: _aio.UnaryUnaryMultiCallable[_recovered_state_service_pb2.AckImportRequest, _recovered_state_service_pb2.AckImportResponse]  # type: ignore[assignment]
     """AckImport says that the homeserver has imported the log up to a position. A new event whose prev events are all
@@ -80,7 +82,8 @@ class RecoveredStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_recovered_state_service_pb2.StreamRecoveredStateResponse], _abc.AsyncIterator[_recovered_state_service_pb2.StreamRecoveredStateResponse]]:
         """StreamRecoveredState sends the log from a position, also while the room is still RESYNCING. It ends with an `end`
-        record once all that is committed has been sent, or, with follow, goes on as the log grows.
+        record once all that is committed has been sent. With follow it goes on as the log grows, with another `end` record
+        each time that all committed records have been sent, and ends with OK when the room's partial state has ended.
         """
 
     @_abc_1.abstractmethod

@@ -949,7 +949,8 @@ Global___ReconcileRoomsHeader: _TypeAlias = ReconcileRoomsHeader  # noqa: Y015
 @_typing.final
 class HeldRoom(_message.Message):
     """HeldRoom is a room that the homeserver holds as partial. The fields from joined_via on may be left out for a room
-    that the registry knows; for one it does not know they register it without a send_join response.
+    that the registry knows; for one it does not know they register it without a send_join response. Without any server it
+    is registered all the same, so that checks refuse for it, and stays STALLED until RetryResync names one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1026,7 +1027,10 @@ class ReconcileRoomsResponse(_message.Message):
 
     @_builtins.property
     def failed(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnregistrableRoom]:
-        """Rooms that the homeserver named and that the registry did not know, but that could not be registered."""
+        """Rooms that the homeserver named but that could not be registered, or whose events could not all be recorded. While
+        one of them is not partial here, a store that has decided nothing yet goes on deciding nothing: correct or purge the
+        room and reconcile again.
+        """
 
     @_builtins.property
     def unknown_to_homeserver(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReconciledRoom]:
