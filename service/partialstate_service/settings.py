@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     resync_workers: Annotated[int, Field(ge=0, le=1000)] = 8
     """How many rooms this process resyncs at the same time; 0: it only answers."""
 
+    resync_processes: Annotated[int, Field(ge=0, le=1000)] = 0
+    """How many processes verify events; 0: one for each core that this process may use."""
+
     resync_cross_check: bool = True
     """Whether a recovered state is compared with what another server says."""
 

@@ -170,6 +170,11 @@ _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
         ErrorReason.ERROR_REASON_FOREIGN_TOKEN,
         "the token is of another store, or of a history that this store has lost: list again",
     ),
+    errors.ReaderTooSlowError: _always(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ErrorReason.ERROR_REASON_READER_TOO_SLOW,
+        "the reader of the stream is too slow: resume with the last token",
+    ),
     errors.NotReconciledError: _always(
         grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_NOT_RECONCILED,

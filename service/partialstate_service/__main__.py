@@ -1,0 +1,103 @@
+"""`python -m partialstate_service serve|check-config|version`."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+import yaml
+from partialstate._version import __version__
+
+from partialstate_service.app import CannotStartError, local_signer, serve
+from partialstate_service.domain.errors import PartialStateError
+from partialstate_service.rpc.server import CannotListenError
+from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
+
+EXIT_USAGE = 2
+"""Wrong settings or arguments."""
+EXIT_CANNOT_START = 1
+"""The settings are well-formed but the service cannot start with them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    options = _parser().parse_args(arguments)
+    if options.command == "version":
+        print(__version__)  # noqa: T201 - the command's result
+        return 0
+    try:
+        settings = load_settings(options.config)
+    except InvalidSettingsError as error:
+        return _fail(EXIT_USAGE, str(error))
+    try:
+        if options.command == "check-config":
+            return _check_config(settings)
+        _set_up_logs(settings.log_level)
+        asyncio.run(serve(settings))
+    except (CannotStartError, CannotListenError, PartialStateError, OSError) as error:
+        return _fail(EXIT_CANNOT_START, str(error))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="matrix-partial-state",
+        description="Owns, resyncs and answers for the partial-state rooms of a Matrix homeserver.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("serve", "run the service until SIGTERM or SIGINT"),
+        ("check-config", "check the settings and print them, secrets masked"),
+        ("version", "print the version"),
+    ):
+        command = commands.add_parser(name, help=text)
+        if name != "version":
+            command.add_argument(
+                "--config", type=Path, help="a YAML file with settings (else PARTIALSTATE_CONFIG names it)"
+            )
+    return parser
+
+
+def _check_config(settings: Settings) -> int:
+    if settings.signing_key_path is not None:
+        local_signer(settings.signing_key_path, settings.server_name)
+    print(yaml.safe_dump(settings.shown(), sort_keys=False), end="")  # noqa: T201 - the command's result
+    return 0
+
+
+def _set_up_logs(level: str) -> None:
+    """Log to stderr: for people at a terminal, else one JSON object per line."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=max(number, logging.INFO))
+
+
+def _fail(status: int, text: str) -> int:
+    print(text, file=sys.stderr)  # noqa: T201 - the command's result
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

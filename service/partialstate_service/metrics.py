@@ -1,0 +1,91 @@
+"""What Prometheus is told: `/metrics` on a port of its own."""
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from partialstate_service.domain.checks import Decision
+from partialstate_service.domain.endpoints import Endpoint
+from partialstate_service.domain.rooms import ResyncStage, RoomStatus
+from partialstate_service.store.protocol import Mirror
+
+
+class Metrics:
+    """The counters of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._checks = Counter(
+            "partialstate_checks",
+            "Decisions by endpoint, verdict and reason.",
+            ("endpoint", "verdict", "reason"),
+            registry=self.registry,
+        )
+
+    def observe_check(self, endpoint: Endpoint, decision: Decision) -> None:
+        """Count a decision."""
+        self._checks.labels(endpoint.name, decision.verdict.name, decision.reason.name).inc()
+
+    def observe_rooms(self, mirror: Mirror) -> None:
+        """Tell what *mirror* holds whenever the metrics are read."""
+        self.registry.register(_Rooms(mirror))
+
+
+class _Rooms(Collector):
+    """Reads the mirror from the thread of the metrics' server."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        # One C call under the interpreter's lock: the event loop cannot change the mirror within it.
+        rooms = list(self._mirror.rooms.values())
+        by_status = Tally(room.status for room in rooms)
+        by_stage = Tally(room.progress.stage for room in rooms)
+        statuses = GaugeMetricFamily("partialstate_rooms", "Partial rooms by status.", labels=["status"])
+        for status in RoomStatus:
+            statuses.add_metric([status.name], by_status[status])
+        yield statuses
+        stages = GaugeMetricFamily(
+            "partialstate_resync_stages", "Partial rooms by what their resync is doing.", labels=["stage"]
+        )
+        for stage in ResyncStage:
+            stages.add_metric([stage.name], by_stage[stage])
+        yield stages
+        yield GaugeMetricFamily(
+            "partialstate_pending_events",
+            "Recorded partial events that still lack their full state.",
+            value=sum(room.pending_events for room in rooms),
+        )
+        yield GaugeMetricFamily(
+            "partialstate_oldest_room_registered_seconds",
+            "When the partial room that has waited longest was registered (Unix time; 0 without any).",
+            value=min((room.registered_at_ms for room in rooms), default=0) / 1000,
+        )
+        yield GaugeMetricFamily(
+            "partialstate_mirror_revision",
+            "The last change of the registry that this replica has seen.",
+            value=self._mirror.token.revision,
+        )
+
+
+@asynccontextmanager
+async def served_metrics(metrics: Metrics, listen: str | None) -> AsyncIterator[None]:
+    """Serve `/metrics` at *listen* (HOST:PORT) until the end of the block; with None, do not."""
+    if listen is None:
+        yield
+        return
+    host, _, port = listen.rpartition(":")
+    server, thread = start_http_server(int(port), host.strip("[]"), metrics.registry)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+        await asyncio.to_thread(thread.join)

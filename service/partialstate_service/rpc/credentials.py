@@ -1,0 +1,92 @@
+"""TLS credentials and tokens that are read again when their files change."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import grpc
+import structlog
+
+_log = structlog.get_logger()
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. With *client_ca*, clients must show a certificate of one of its authorities."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that there are."""
+        return tuple(path for path in (self.certificate, self.key, self.client_ca) if path is not None)
+
+
+class FileContent(Generic[_T]):
+    """What some files hold; read again when one has changed, kept as it was where that fails."""
+
+    def __init__(self, paths: tuple[Path, ...], read: Callable[[], _T]) -> None:
+        """Read the files a first time; raises what *read* raises."""
+        self._paths = paths
+        self._read = read
+        self._seen = self._times()
+        self._content = read()
+
+    def current(self) -> tuple[_T, bool]:
+        """Return the content, and whether it is new since the last call."""
+        try:
+            times = self._times()
+            if times == self._seen:
+                return self._content, False
+            self._content = self._read()
+        except (OSError, ValueError) as error:
+            # A file in the middle of being replaced: the next call tries again.
+            _log.warning("file not read again", error=str(error))
+            return self._content, False
+        self._seen = times
+        return self._content, True
+
+    def _times(self) -> tuple[tuple[int, int], ...]:
+        stats = [path.stat() for path in self._paths]
+        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Return credentials that follow *files*. Raises `OSError` where one cannot be read now."""
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(files.key.read_bytes(), files.certificate.read_bytes())],
+            root_certificates=files.client_ca.read_bytes() if files.client_ca is not None else None,
+        )
+
+    content = FileContent(files.paths, read)
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        configuration, is_new = content.current()
+        return configuration if is_new else None
+
+    return grpc.dynamic_ssl_server_credentials(
+        content.current()[0],
+        fetch,  # type: ignore[arg-type]  # None means "as before", says grpc's documentation
+        require_client_authentication=files.client_ca is not None,
+    )
+
+
+def tokens_in(path: Path) -> Callable[[], frozenset[str]]:
+    """Return a function that gives the tokens in *path*, one per line. Raises `OSError`, or `ValueError` if it has none."""
+
+    def read() -> frozenset[str]:
+        tokens = frozenset(
+            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        )
+        if not tokens:
+            raise ValueError(f"{path} holds no token")
+        return tokens
+
+    content = FileContent((path,), read)
+    return lambda: content.current()[0]
