@@ -1,0 +1,78 @@
+"""From a gRPC status to the client's exception: one table, by reason, else by status code."""
+
+from collections.abc import Iterable, Mapping
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # googleapis-common-protos has none
+
+from partialstate import errors
+from partialstate.errors import ErrorReason, PartialStateError
+
+_DOMAIN = "partialstate.v1"
+_DETAILS = "grpc-status-details-bin"
+
+_BY_REASON: Mapping[ErrorReason, type[PartialStateError]] = {
+    ErrorReason.RESPONSE_NOT_PARTIAL: errors.ResponseNotPartialError,
+    ErrorReason.TOO_LARGE: errors.TooLargeError,
+    ErrorReason.ROOM_NOT_PARTIAL: errors.RoomNotPartialError,
+    ErrorReason.STALE_GENERATION: errors.StaleGenerationError,
+    ErrorReason.JOIN_CONFIRMED: errors.JoinConfirmedError,
+    ErrorReason.IMPORT_INCOMPLETE: errors.ImportIncompleteError,
+    ErrorReason.POSITION_OUT_OF_RANGE: errors.PositionOutOfRangeError,
+    ErrorReason.TOKEN_TOO_OLD: errors.ListAgainError,
+    ErrorReason.FOREIGN_TOKEN: errors.ListAgainError,
+    ErrorReason.NOT_RECONCILED: errors.NotReconciledError,
+    ErrorReason.READER_TOO_SLOW: errors.ReaderTooSlowError,
+    ErrorReason.ROOM_ABANDONED: errors.RoomAbandonedError,
+}
+
+_BY_STATUS: Mapping[grpc.StatusCode, type[PartialStateError]] = {
+    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
+    # What a server that stops makes of the calls that it still had.
+    grpc.StatusCode.CANCELLED: errors.UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.TooLargeError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.UnauthenticatedError,
+    grpc.StatusCode.NOT_FOUND: errors.RefusedError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.RefusedError,
+    grpc.StatusCode.OUT_OF_RANGE: errors.RefusedError,
+}
+
+_STATUS_BY_NUMBER: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def error_of(failure: grpc.aio.AioRpcError) -> PartialStateError:
+    """Return the exception for a call that ended with a status other than OK."""
+    reason, facts = _error_info(failure)
+    return _error(failure.code(), reason, failure.details() or failure.code().name, facts)
+
+
+def error_of_item(code: int, reason: str, message: str) -> PartialStateError:
+    """Return the exception for one item of a batch or a stream."""
+    status = _STATUS_BY_NUMBER.get(code, grpc.StatusCode.UNKNOWN)
+    return _error(status, _reason(reason), message, {})
+
+
+def _error(
+    status: grpc.StatusCode, reason: ErrorReason, message: str, facts: Mapping[str, str]
+) -> PartialStateError:
+    kind = _BY_REASON.get(reason) or _BY_STATUS.get(status, errors.ServiceDefectError)
+    return kind(message, status=status.name, reason=reason, facts=facts)
+
+
+def _error_info(failure: grpc.aio.AioRpcError) -> tuple[ErrorReason, Mapping[str, str]]:
+    trailing: Iterable[tuple[str, str | bytes]] = failure.trailing_metadata() or ()  # type: ignore[assignment]  # the stubs have an opaque type
+    for key, value in trailing:
+        if key != _DETAILS or not isinstance(value, bytes):
+            continue
+        info = error_details_pb2.ErrorInfo()
+        for detail in status_pb2.Status.FromString(value).details:
+            if detail.Unpack(info) and info.domain == _DOMAIN:
+                return _reason(info.reason), dict(info.metadata)
+    return ErrorReason.UNKNOWN, {}
+
+
+def _reason(name: str) -> ErrorReason:
+    return ErrorReason.__members__.get(name, ErrorReason.UNKNOWN)
