@@ -1,0 +1,1 @@
+"""Simulated resident servers: what a resync is fed by, honestly or not."""
