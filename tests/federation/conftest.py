@@ -53,7 +53,7 @@ def federation(ca_file: Path, our_key: SigningKey) -> OpenFederation:
         lookups = DnsLookups(
             name_servers=[name_server or ("127.0.0.1", 9)],
             hosts=hosts or {},
-            timeout_s=2.0,
+            timeout_s=2.0 if name_server else 0.2,
         )
         config = FederationConfig(ca_file=ca_file, allowed_networks=parse_networks(allowed), **options)  # type: ignore[arg-type]
         async with open_federation(

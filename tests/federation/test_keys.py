@@ -1,0 +1,281 @@
+"""Finding keys: who is asked, in which order, what is believed, and what a dead server costs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trustme
+from aiohttp import web
+from partialstate_service.domain.ids import ServerName
+from partialstate_service.federation.key_answers import agreed, contradicts, merged
+from partialstate_service.federation.keys import KeyLimits
+from partialstate_service.federation.protocol import FederationLimits
+from partialstate_service.matrix.ed25519 import KeyId, SigningKey, signing_key_from_seed
+from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, ServerKeys
+from partialstate_service.matrix.signing import sign_json
+from support.https_peer import HttpsPeer, by_path, bytes_answer, https_peer, json_answer
+from support.tls import server_context
+from unpaddedbase64 import encode_base64
+
+from .conftest import OpenFederation
+
+DAY_MS = 24 * 3600 * 1000
+OWN = "/_matrix/key/v2/server"
+QUERY = "/_matrix/key/v2/query"
+QUICK = FederationLimits(discovery_timeout_s=1, connect_timeout_s=1)
+
+
+def key_number(number: int) -> SigningKey:
+    """Return one of many keys, all with the same id."""
+    return signing_key_from_seed("k", bytes([number] * 32))
+
+
+def now_ms() -> int:
+    """Return the time, as the federation under test has it."""
+    return int(time.time() * 1000)
+
+
+def published(server: str, key: SigningKey, **changes: Any) -> dict[str, Any]:
+    """Return what *server* publishes: one key, valid for a day."""
+    answer = {
+        "server_name": server,
+        "valid_until_ts": now_ms() + DAY_MS,
+        "verify_keys": {key.key_id: {"key": encode_base64(key.public)}},
+        "old_verify_keys": {},
+    }
+    return sign_json(answer | changes, ServerName(server), key)
+
+
+class Publisher:
+    """A server with a key of its own, which is a notary for whatever `knows`."""
+
+    def __init__(self, peer: HttpsPeer, key: SigningKey) -> None:
+        self.peer = peer
+        self.key = key
+        self.name = ServerName(peer.authority)
+        self.knows: dict[str, list[dict[str, Any]]] = {}
+        self.countersigns = True
+        self.queries: list[dict[str, Any]] = []
+        own = json_answer(published(self.name, key))
+        peer.answer = by_path({OWN: own, QUERY: self._query})
+
+    async def _query(self, request: web.Request) -> web.StreamResponse:
+        asked = (await request.json())["server_keys"]
+        self.queries.append(asked)
+        answers = [answer for server in asked for answer in self.knows.get(server, [])]
+        if self.countersigns:
+            answers = [sign_json(answer, self.name, self.key) for answer in answers]
+        return web.json_response({"server_keys": answers})
+
+
+@asynccontextmanager
+async def publishers(ca: trustme.CA, count: int) -> AsyncIterator[list[Publisher]]:
+    """Yield *count* servers with different keys."""
+    context = server_context(ca, ["127.0.0.1"])
+    async with https_peer(context) as first, https_peer(context) as second, https_peer(context) as third:
+        peers = [first, second, third][:count]
+        yield [Publisher(peer, key_number(number + 1)) for number, peer in enumerate(peers)]
+
+
+async def found(
+    ours: Any, *servers: str, until: int = 0, also_ask: Sequence[ServerName] = ()
+) -> dict[str, bytes]:
+    """Return the key bytes of the current key of each of *servers* that has one."""
+    keys = await ours.keys.keys_for(dict.fromkeys(map(ServerName, servers), until), also_ask=also_ask)
+    return {server: next(iter(each.verify_keys.values())) for server, each in keys.items()}
+
+
+async def test_a_server_says_itself_and_is_remembered(ca: trustme.CA, federation: OpenFederation) -> None:
+    """Directly, unsigned, once."""
+    async with publishers(ca, 1) as (server,), federation() as ours:
+        assert await found(ours, server.name) == {server.name: server.key.public}
+        assert await found(ours, server.name, until=now_ms()) == {server.name: server.key.public}
+        assert server.peer.paths == [OWN]
+        assert "Authorization" not in server.peer.seen[0].headers
+
+
+async def test_a_notary_is_asked_for_many_servers_in_one_request(
+    ca: trustme.CA, federation: OpenFederation
+) -> None:
+    """Dead servers whose keys a notary has are never connected to; `minimum_valid_until_ts` goes with each key."""
+    async with publishers(ca, 1) as (notary,), federation(key_servers=[notary.name], limits=QUICK) as ours:
+        names = [f"dead{number}.example" for number in range(30)]
+        notary.knows = {name: [published(name, key_number(number + 50))] for number, name in enumerate(names)}
+        wanted = dict.fromkeys(map(ServerName, names), 5)
+        key_ids = {ServerName(names[0]): [KeyId("ed25519:k")]}
+        keys = await ours.keys.keys_for(wanted, key_ids=key_ids)
+        assert {name: each.verify_keys[KeyId("ed25519:k")] for name, each in keys.items()} == {
+            name: key_number(number + 50).public for number, name in enumerate(names)
+        }
+        assert notary.peer.paths == [OWN, QUERY]
+        (query,) = notary.queries
+        assert query.pop(names[0]) == {"ed25519:k": {"minimum_valid_until_ts": 5}}
+        assert query == {name: {} for name in names[1:]}
+
+
+async def test_a_notary_is_believed_with_both_signatures_only(
+    ca: trustme.CA, federation: OpenFederation
+) -> None:
+    """No countersignature, another server's keys, a forged self-signature: nothing is taken."""
+    async with publishers(ca, 1) as (notary,), federation(key_servers=[notary.name], limits=QUICK) as ours:
+        good = published("good.example", key_number(50))
+        forged = published("forged.example", key_number(51)) | {"valid_until_ts": now_ms() + 2 * DAY_MS}
+        unasked = published("unasked.example", key_number(52))
+        notary.knows = {"good.example": [good, unasked], "forged.example": [forged]}
+        assert await found(ours, "good.example", "forged.example") == {"good.example": key_number(50).public}
+        notary.countersigns = False
+        notary.knows = {"bare.example": [published("bare.example", key_number(53))]}
+        assert await found(ours, "bare.example") == {}
+
+
+async def test_what_no_notary_has_is_asked_for_directly(ca: trustme.CA, federation: OpenFederation) -> None:
+    """A notary that is down, or knows nothing, costs one attempt."""
+    async with publishers(ca, 2) as (notary, server):
+        dead = ServerName("dead.example")
+        async with federation(key_servers=[dead, notary.name], limits=QUICK) as ours:
+            assert await found(ours, server.name) == {server.name: server.key.public}
+            assert len(notary.queries) == 1
+
+
+async def test_a_dead_server_is_not_asked_again_for_a_while(
+    ca: trustme.CA, federation: OpenFederation
+) -> None:
+    """The second search costs nothing."""
+    async with publishers(ca, 1) as (server,), federation() as ours:
+        server.peer.answer = bytes_answer(b"", 500)
+        assert await found(ours, server.name) == {}
+        assert await found(ours, server.name) == {}
+        assert server.peer.paths == [OWN]
+
+
+async def test_keys_that_ended_are_fetched_anew_and_the_old_ones_kept(
+    ca: trustme.CA, federation: OpenFederation
+) -> None:
+    """A key that the server no longer lists was good until it ended."""
+    async with publishers(ca, 1) as (server,), federation() as ours:
+        ended = now_ms() - DAY_MS
+        server.peer.answer = json_answer(published(server.name, server.key, valid_until_ts=ended))
+        assert await found(ours, server.name, until=ended) == {server.name: server.key.public}
+        new = signing_key_from_seed("new", bytes([9] * 32))
+        server.peer.answer = json_answer(published(server.name, new))
+        keys = (await ours.keys.keys_for({server.name: now_ms()}))[server.name]
+        assert keys.verify_keys == {new.key_id: new.public}
+        assert keys.old_verify_keys == {server.key.key_id: (server.key.public, ended)}
+        assert server.peer.paths == [OWN, OWN]
+
+
+async def test_older_keys_are_better_than_none(ca: trustme.CA, federation: OpenFederation) -> None:
+    """Keys that end too early are returned all the same, and not sought again at once."""
+    async with publishers(ca, 1) as (server,), federation() as ours:
+        ended = now_ms() - DAY_MS
+        server.peer.answer = json_answer(published(server.name, server.key, valid_until_ts=ended))
+        for _ in range(2):
+            assert await found(ours, server.name, until=now_ms()) == {server.name: server.key.public}
+        assert server.peer.paths == [OWN]
+
+
+async def test_keys_are_valid_for_seven_days_at_most(ca: trustme.CA, federation: OpenFederation) -> None:
+    """However long the server says; and a wish beyond that is no reason to ask again."""
+    async with publishers(ca, 1) as (server,), federation() as ours:
+        server.peer.answer = json_answer(published(server.name, server.key, valid_until_ts=2**53 - 1))
+        keys = (await ours.keys.keys_for({server.name: 0}))[server.name]
+        assert abs(keys.valid_until_ts - now_ms() - MAX_KEY_LIFE_MS) < 60_000
+
+
+async def test_room_servers_count_only_where_two_agree(ca: trustme.CA, federation: OpenFederation) -> None:
+    """Anyone can sign keys in another's name, so one room server proves nothing, and nothing is remembered."""
+    dead = "dead.example"
+    async with publishers(ca, 3) as (one, two, liar), federation(limits=QUICK) as ours:
+        one.knows = two.knows = {dead: [published(dead, key_number(50))]}
+        liar.knows = {dead: [published(dead, key_number(51))]}
+        ask = [liar.name, one.name, two.name]
+        assert await found(ours, dead, also_ask=ask) == {dead: key_number(50).public}
+    async with publishers(ca, 2) as (one, liar), federation(limits=QUICK) as ours:
+        one.knows = {dead: [published(dead, key_number(50))]}
+        liar.knows = {dead: [published(dead, key_number(51))]}
+        assert await found(ours, dead, also_ask=[liar.name, one.name, liar.name]) == {}
+
+
+async def test_hostile_answers_are_survived(ca: trustme.CA, federation: OpenFederation) -> None:
+    """Directly and from a notary."""
+    bodies = [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 60_000,
+        b'{"server_keys": [1]}',
+        b'{"server_keys": {}}',
+        b" " * 10**6,
+    ]
+    async with publishers(ca, 2) as (notary, server):
+        for body in bodies:
+            async with federation(key_servers=[notary.name]) as ours:
+                notary.peer.answer = by_path(
+                    {OWN: json_answer(published(notary.name, notary.key)), QUERY: bytes_answer(body)}
+                )
+                server.peer.answer = bytes_answer(body)
+                assert await found(ours, server.name) == {}
+
+
+async def test_a_search_ends_with_its_budget(ca: trustme.CA, federation: OpenFederation) -> None:
+    """Thousands of invented servers cost the budget, with what was found until then."""
+    arrived = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    limits = KeyLimits(budget_s=0.5, concurrency=4)
+    async with publishers(ca, 2) as (good, slow), federation(key_limits=limits) as ours:
+        slow.peer.answer = hang
+        names = [
+            f"127.0.0.1:{slow.peer.port}",
+            *(f"127.0.1.{number}:{slow.peer.port}" for number in range(200)),
+        ]
+        assert await found(ours, good.name, *names) == {good.name: good.key.public}
+        assert arrived.is_set()
+
+
+def keys_of(
+    verify: dict[str, bytes], until: int, old: dict[str, tuple[bytes, int]] | None = None
+) -> ServerKeys:
+    """Return keys of a server."""
+    return ServerKeys(
+        ServerName("a.example"),
+        until,
+        {KeyId(key_id): public for key_id, public in verify.items()},
+        {KeyId(key_id): entry for key_id, entry in (old or {}).items()},
+    )
+
+
+def test_the_newest_account_wins_a_merger() -> None:
+    """Its keys and times stand; what only older accounts have is added as old keys."""
+    assert merged(
+        [
+            keys_of({"k": b"1", "j": b"2"}, 100, {"o": (b"3", 50)}),
+            keys_of({"k": b"9"}, 200, {"j": (b"2", 90)}),
+            keys_of({"i": b"4"}, 150, {"o": (b"3", 60)}),
+        ]
+    ) == keys_of({"k": b"9"}, 200, {"j": (b"2", 90), "o": (b"3", 60), "i": (b"4", 150)})
+
+
+def test_agreement_is_about_bytes_and_takes_the_earliest_times() -> None:
+    """A key id with other bytes is another key."""
+    accounts = [
+        keys_of({"k": b"1", "x": b"7"}, 100, {"o": (b"3", 50)}),
+        keys_of({"k": b"1"}, 200, {"o": (b"3", 40)}),
+        keys_of({"k": b"2"}, 50, {"o": (b"4", 10)}),
+    ]
+    assert agreed(accounts, 2) == keys_of({"k": b"1"}, 50, {"o": (b"3", 40)})
+    assert agreed(accounts[1:], 2) is None
+
+
+def test_an_account_contradicts_what_is_known_of_the_same_key() -> None:
+    """New key ids contradict nothing."""
+    known = keys_of({"k": b"1"}, 100, {"o": (b"3", 50)})
+    assert not contradicts(keys_of({"k": b"1", "n": b"5"}, 300), known)
+    assert contradicts(keys_of({"o": b"1"}, 300), known)

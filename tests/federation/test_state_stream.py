@@ -1,0 +1,152 @@
+"""The splitter: any cut of the bytes gives the same elements; any bytes at all are survived."""
+
+import json
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from partialstate_service.federation.state_stream import (
+    ElementSplitter,
+    MalformedBodyError,
+    OversizedBodyError,
+)
+
+LISTS = ("pdus", "auth_chain")
+Elements = list[tuple[str, bytes]]
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+objects = st.dictionaries(st.text(max_size=5), json_values, max_size=4)
+
+
+def split(
+    body: bytes, cuts: list[int], *, max_element_bytes: int = 10_000, max_elements: int = 1000
+) -> Elements:
+    """Return the elements of *body*, fed in pieces cut at *cuts*."""
+    splitter = ElementSplitter(LISTS, max_element_bytes=max_element_bytes, max_elements=max_elements)
+    # Attempts wait for large pieces; tests want each cut to be an attempt.
+    elements: Elements = []
+    start = 0
+    for cut in sorted({min(cut, len(body)) for cut in cuts}):
+        splitter._wanted_chars = 1
+        elements += splitter.feed(body[start:cut])
+        start = cut
+    elements += splitter.feed(body[start:])
+    return elements + splitter.finish()
+
+
+@given(
+    pdus=st.lists(objects, max_size=5),
+    auth=st.lists(objects, max_size=3),
+    other=st.dictionaries(st.text(max_size=4).filter(lambda key: key not in LISTS), json_values, max_size=3),
+    cuts=st.lists(st.integers(0, 2000), max_size=12),
+    layout=st.sampled_from([(",", ":"), (", ", ": "), (" ,\n\t", " : ")]),
+    ascii_only=st.booleans(),
+)
+def test_any_cut_gives_the_same_elements(
+    pdus: list[object],
+    auth: list[object],
+    other: dict[str, object],
+    cuts: list[int],
+    layout: tuple[str, str],
+    *,
+    ascii_only: bool,
+) -> None:
+    """Each element is the text that the server wrote, in order, whatever stands around it."""
+
+    def written(value: object) -> str:
+        return json.dumps(value, separators=layout, ensure_ascii=ascii_only)
+
+    body = written({"pdus": pdus, **other, "auth_chain": auth}).encode()
+    expected = [("pdus", written(each).encode()) for each in pdus]
+    expected += [("auth_chain", written(each).encode()) for each in auth]
+    assert split(body, cuts) == expected
+
+
+@given(body=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60), max_size=4))
+def test_any_bytes_are_survived(body: bytes, cuts: list[int]) -> None:
+    """There is an answer or one of the two errors."""
+    try:
+        split(b'{"pdus":[{"a":1}' + body, cuts)
+        split(body, cuts)
+    except (MalformedBodyError, OversizedBodyError):
+        pass
+
+
+@given(cut=st.integers(0, 70), at=st.integers(0, 70), byte=st.integers(0, 255))
+def test_one_wrong_byte_is_survived(cut: int, at: int, byte: int) -> None:
+    """Close to valid JSON is where parsers err."""
+    body = bytearray(b'{"x":[-1.5e3,null],"pdus":[{"a":"\\u00e9\xc3\xa9"},{}],"auth_chain":[]}')
+    if at < len(body):
+        body[at] = byte
+    with suppress(MalformedBodyError, OversizedBodyError):
+        assert len(split(bytes(body), [cut])) <= 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"pdus":[]}',
+        b'{"pdus":[],"auth_chain":[]',
+        b'{"pdus":[],"auth_chain":[],}',
+        b'{"pdus":[],"auth_chain":[]}x',
+        b'{"pdus":[],"auth_chain":[]}{}',
+        b'{"pdus":[],"pdus":[],"auth_chain":[]}',
+        b'{"pdus":[{},],"auth_chain":[]}',
+        b'{"pdus":[,{}],"auth_chain":[]}',
+        b'{"pdus":[{} {}],"auth_chain":[]}',
+        b'{"pdus":["$id"],"auth_chain":[]}',
+        b'{"pdus":null,"auth_chain":[]}',
+        b'{"pdus":[{"a":"\x01"}],"auth_chain":[]}',
+        b'{"pdus":[{"a":"\xc3"}],"auth_chain":[]}',
+        b'\xef\xbb\xbf{"pdus":[],"auth_chain":[]}',
+        b'{pdus:[],"auth_chain":[]}',
+        b'{"a":' + b"1" * 5000 + b',"pdus":[],"auth_chain":[]}',
+        b'{"pdus":[{"a":' + b"[" * 5000,
+    ],
+)
+def test_a_malformed_body_is_an_error(body: bytes) -> None:
+    """Whole or byte by byte."""
+    for cuts in ([], list(range(0, len(body), max(1, len(body) // 100)))):
+        with pytest.raises(MalformedBodyError):
+            split(body, cuts)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"pdus":[{"a":"' + b"x" * 10_001 + b'"}],"auth_chain":[]}',
+        b'{"pdus":[{"a":"' + b"x" * 10_001,
+        b'{"other":"' + b"x" * 10_001 + b'","pdus":[],"auth_chain":[]}',
+        b'{"' + b"x" * 10_001,
+        b'{"pdus":[' + b"{}," * 1000 + b"{}",
+    ],
+)
+def test_an_oversized_part_is_an_error(body: bytes) -> None:
+    """One element, one value that is passed over, one key, or too many elements."""
+    with pytest.raises(OversizedBodyError):
+        split(body, list(range(0, len(body), 1000)))
+
+
+def test_a_hostile_element_costs_linear_time() -> None:
+    """A large element that arrives in crumbs is not parsed anew for each."""
+    splitter = ElementSplitter(LISTS, max_element_bytes=1024 * 1024, max_elements=10)
+    splitter.feed(b'{"pdus":[{"a":"')
+    started = time.process_time()
+    for _ in range(100_000):
+        splitter.feed(b"0123456789")
+    # Some 0.1 s; quadratic would be minutes.
+    assert time.process_time() - started < 5
+    assert splitter.feed(b'"}]') == []
+    with pytest.raises(MalformedBodyError):
+        splitter.finish()
