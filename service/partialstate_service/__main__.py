@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -32,14 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(options.config)
     except InvalidSettingsError as error:
         return _fail(EXIT_USAGE, str(error))
+    status = 0
     try:
         if options.command == "check-config":
-            return _check_config(settings)
-        _set_up_logs(settings.log_level)
-        asyncio.run(serve(settings))
-    except (CannotStartError, CannotListenError, PartialStateError, OSError) as error:
-        return _fail(EXIT_CANNOT_START, str(error))
-    return 0
+            _check_config(settings)
+        else:
+            _set_up_logs(settings.log_level)
+            asyncio.run(serve(settings))
+    except* (CannotStartError, CannotListenError, PartialStateError, OSError) as errors:
+        status = _fail(EXIT_CANNOT_START, "\n".join(map(str, _leaves(errors))))
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,11 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_config(settings: Settings) -> int:
+def _check_config(settings: Settings) -> None:
     if settings.signing_key_path is not None:
         local_signer(settings.signing_key_path, settings.server_name)
     print(yaml.safe_dump(settings.shown(), sort_keys=False), end="")  # noqa: T201 - the command's result
-    return 0
 
 
 def _set_up_logs(level: str) -> None:
@@ -92,6 +93,15 @@ def _set_up_logs(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=max(number, logging.INFO))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions inside nested groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def _fail(status: int, text: str) -> int:

@@ -48,7 +48,10 @@ class CannotStartError(Exception):
 
 
 async def serve(settings: Settings) -> None:
-    """Run the service until SIGTERM or SIGINT, then drain and return. Raises `CannotStartError` and what the store raises."""
+    """Run the service until SIGTERM or SIGINT, then drain and return.
+
+    Raises `CannotStartError`, `CannotListenError`, and what the store raises; maybe in exception groups.
+    """
     with _stop_signals() as stop:
         async with service(settings) as address:
             _log.info("serving", address=address, server_name=settings.server_name)
@@ -182,17 +185,12 @@ async def _running_workers(
         WorkerLimits(concurrent_rooms=settings.resync_workers),
         owner=f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}",
     )
-    refusal: Exception | None = None
     async with asyncio.TaskGroup() as group:
         running = group.create_task(workers.run(), name="workers")
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - raised again below, not wrapped into a group
-            refusal = error
         finally:
             running.cancel()
-    if refusal is not None:
-        raise refusal
 
 
 @contextmanager

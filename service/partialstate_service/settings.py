@@ -5,7 +5,7 @@ is a setting that is not set.
 """
 
 import os
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -43,6 +43,10 @@ def _server_name(value: str) -> ServerName:
     return parse_server_name(value)
 
 
+def _network(value: object) -> object:
+    return ip_network(value) if isinstance(value, str) else value
+
+
 def _address(value: str) -> str:
     """Check `host:port` (an IPv6 literal in brackets) or `unix:path`."""
     if value.startswith("unix:"):
@@ -58,6 +62,7 @@ def _empty_is_none(value: object) -> object:
 
 
 _Server = Annotated[ServerName, AfterValidator(_server_name)]
+_Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 _Address = Annotated[str, AfterValidator(_address)]
 _OptionalAddress = Annotated[_Address | None, BeforeValidator(_empty_is_none)]
 _OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
@@ -114,9 +119,7 @@ class Settings(BaseSettings):
     federation_ca_file: _OptionalPath = None
     """Certificate authorities (PEM) for other homeservers, in place of the system's."""
 
-    federation_allowed_networks: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_words)
-    ] = ()
+    federation_allowed_networks: Annotated[tuple[_Network, ...], NoDecode, BeforeValidator(_words)] = ()
     """Networks that may be connected to although they are private or loopback, such as `127.0.0.0/8`."""
 
     federation_key_servers: Annotated[tuple[_Server, ...], NoDecode, BeforeValidator(_words)] = ()

@@ -18,7 +18,7 @@ _TIMEOUT_S = 5.0
 class RemoteSigner:
     """A `RequestSigner` that asks the homeserver, which keeps its key."""
 
-    def __init__(self, stub: pb_grpc.SigningServiceAsyncStub, us: ServerName) -> None:
+    def __init__(self, stub: "pb_grpc.SigningServiceAsyncStub", us: ServerName) -> None:
         self._stub = stub
         self._us = us
 
@@ -45,5 +45,4 @@ class RemoteSigner:
 async def remote_signer(target: str, us: ServerName) -> AsyncIterator[RemoteSigner]:
     """Yield a signer that asks the SigningService at *target*."""
     async with grpc.aio.insecure_channel(target) as channel:
-        stub: pb_grpc.SigningServiceAsyncStub = pb_grpc.SigningServiceStub(channel)
-        yield RemoteSigner(stub, us)
+        yield RemoteSigner(pb_grpc.SigningServiceStub(channel), us)

@@ -1,0 +1,186 @@
+"""The settings, as an operator gives them."""
+
+import json
+import os
+import subprocess
+import sys
+from ipaddress import ip_network
+
+import pytest
+from partialstate_service.domain.checks import UnableSpelling
+from partialstate_service.settings import PREFIX, InvalidSettingsError, Settings, is_local, load_settings
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """The two settings that have no default, and none of whoever runs the tests."""
+    for name in os.environ:
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PARTIALSTATE_SERVER_NAME", "us.example")
+    monkeypatch.setenv("PARTIALSTATE_SIGNING_KEY_PATH", "signing.key")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write a settings file."""
+
+    def write(text: str):
+        path = tmp_path / "settings.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refusal(config=None) -> str:
+    with pytest.raises(InvalidSettingsError) as refused:
+        load_settings(config)
+    return str(refused.value)
+
+
+def test_a_name_and_a_key_are_enough():
+    settings = load_settings()
+    assert settings.server_name == "us.example"
+    assert settings.store_url is None
+    assert settings.errcode is UnableSpelling.UNSTABLE
+    assert is_local(settings.listen)
+
+
+def test_the_environment_overrides_the_file(config, monkeypatch):
+    path = config("errcode: stable\nlisten: 127.0.0.1:1\n")
+    monkeypatch.setenv("PARTIALSTATE_LISTEN", "127.0.0.1:2")
+    settings = load_settings(path)
+    assert settings.errcode is UnableSpelling.STABLE
+    assert settings.listen == "127.0.0.1:2"
+
+
+def test_the_environment_may_name_the_file(config, monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_CONFIG", str(config("resync_workers: 3\n")))
+    assert load_settings().resync_workers == 3
+
+
+def test_lists_are_words_in_the_environment_and_lists_in_the_file(config, monkeypatch):
+    path = config("federation_key_servers: [matrix.org, b.example]\n")
+    monkeypatch.setenv("PARTIALSTATE_FEDERATION_ALLOWED_NETWORKS", "127.0.0.0/8, fd00::/8")
+    settings = load_settings(path)
+    assert settings.federation_key_servers == ("matrix.org", "b.example")
+    assert settings.federation_allowed_networks == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize("name", ["STORE_URL", "METRICS_LISTEN", "FEDERATION_CA_FILE", "TOKEN_FILE"])
+def test_an_empty_optional_setting_is_none(name, monkeypatch):
+    monkeypatch.setenv(PREFIX + name, "")
+    assert getattr(load_settings(), name.lower()) is None
+
+
+def test_an_unknown_variable_is_an_error(monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_SERVERNAME", "typo")
+    assert refusal() == "PARTIALSTATE_SERVERNAME: no such setting"
+
+
+def test_an_unknown_key_of_the_file_is_an_error(config):
+    assert "servername" in refusal(config("servername: typo\n"))
+
+
+@pytest.mark.parametrize("text", ["- a list", "'text'", "{", "1: 2"])
+def test_a_file_that_is_no_mapping_is_an_error(config, text):
+    assert "settings.yaml" in refusal(config(text))
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    assert "none.yaml" in refusal(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVER_NAME", "not a name"),
+        ("LISTEN", "7790"),
+        ("LISTEN", "127.0.0.1:70000"),
+        ("ERRCODE", "M_UNABLE"),
+        ("FEDERATION_ALLOWED_NETWORKS", "127.0.0.1/8"),
+        ("FEDERATION_KEY_SERVERS", "https://matrix.org"),
+        ("RESYNC_WORKERS", "-1"),
+        ("MAX_SEND_JOIN_BYTES", "0"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_value_is_an_error_that_names_the_setting(monkeypatch, name, value):
+    monkeypatch.setenv(PREFIX + name, value)
+    text = refusal()
+    assert text.startswith(name.lower())
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mistake"),
+    [
+        ({"SIGNING_KEY_PATH": ""}, "signing_key_path"),
+        ({"SIGNING_TARGET": "127.0.0.1:1"}, "signing_key_path"),
+        ({"TLS_CERT_FILE": "cert.pem"}, "tls_key_file"),
+        ({"TLS_CLIENT_CA_FILE": "ca.pem"}, "tls_client_ca_file"),
+        ({"LISTEN": "0.0.0.0:7790"}, "allow_insecure"),
+        ({"LISTEN": "matrix.example:7790"}, "allow_insecure"),
+        ({"METRICS_LISTEN": "unix:/run/metrics"}, "metrics_listen"),
+    ],
+)
+def test_settings_must_agree(monkeypatch, wrong, mistake):
+    for name, value in wrong.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    assert mistake in refusal()
+
+
+@pytest.mark.parametrize("name", ["ALLOW_INSECURE", "TOKEN_FILE"])
+def test_beyond_loopback_needs_security_or_the_word_for_it(monkeypatch, name):
+    monkeypatch.setenv("PARTIALSTATE_LISTEN", "[::]:7790")
+    monkeypatch.setenv(PREFIX + name, "true")
+    assert load_settings().listen == "[::]:7790"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "unix:/run/ps"])
+def test_local_addresses(address):
+    assert is_local(address)
+
+
+def test_secrets_are_masked(monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_STORE_URL", "redis://user:hunter2@store.example")
+    monkeypatch.setenv("PARTIALSTATE_LOG_LEVEL", "loud")
+    assert "hunter2" not in refusal()
+    monkeypatch.setenv("PARTIALSTATE_LOG_LEVEL", "debug")
+    settings = load_settings()
+    assert "hunter2" not in json.dumps(settings.shown())
+    assert "hunter2" not in repr(settings)
+
+
+def test_every_setting_says_what_it_is():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "partialstate_service", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_check_config_prints_the_settings(tmp_path, monkeypatch):
+    key = tmp_path / "signing.key"
+    key.write_text("ed25519 a_test AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
+    monkeypatch.setenv("PARTIALSTATE_SIGNING_KEY_PATH", str(key))
+    done = run("check-config")
+    assert done.returncode == 0, done.stderr
+    assert "server_name: us.example" in done.stdout
+
+
+def test_check_config_says_what_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_SIGNING_KEY_PATH", str(tmp_path / "none.key"))
+    missing = run("check-config")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "none.key" in missing.stderr
+    monkeypatch.setenv("PARTIALSTATE_ERRCODE", "wrong")
+    assert run("serve").returncode == 2
