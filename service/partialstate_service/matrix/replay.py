@@ -9,6 +9,7 @@ anyone thought of it before. Sources: server-server API v1.19, "Checks performed
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.auth_graph import (
@@ -165,12 +166,11 @@ class Replay:
         elif event.state_key is not None:
             self._graph.include([event.event_id])
             after = before.with_changes({(event.type, event.state_key): event.event_id})
-        base, changed = self._closest_base(event, before)
+        base, added, removed = self._delta(event, before)
         self._before[event.event_id] = before
         self._after[event.event_id] = after
         self._timeline.done(event.event_id)
-        added = {key: event_id for key in changed if (event_id := before.get(key)) is not None}
-        return Replayed(event.event_id, base, added, frozenset(changed - added.keys()), rejection)
+        return Replayed(event.event_id, base, added, removed, rejection)
 
     def _recheck(self, event: Event, before: SharedState) -> AuthRejectionError | None:
         """Check 4, by the event's own auth events, and check 5, by the state before it."""
@@ -201,15 +201,19 @@ class Replay:
         changed = self._root.differing_keys(state)
         return self._root.with_changes({key: state.get(key) for key in changed})
 
-    def _closest_base(self, event: Event, before: SharedState) -> tuple[EventId | None, set[StateKey]]:
-        """Return the replayed event whose state is the shortest way to *before*, and the keys that differ."""
+    def _delta(
+        self, event: Event, before: SharedState
+    ) -> tuple[EventId | None, Mapping[StateKey, EventId], frozenset[StateKey]]:
+        """Return the replayed event whose state is the shortest way to *before*, and what to add and remove."""
         bases = [prev for prev in event.prev_event_ids if prev in self._before]
-        bases = bases or [next(iter(self._before))] if self._before else []
+        bases = bases or list(islice(self._before, 1))
         if not bases:
-            return None, set(before)
+            return None, before.to_dict(), frozenset()
         differences = {base: self._before[base].differing_keys(before) for base in bases}
         base = min(bases, key=lambda base: len(differences[base]))
-        return base, differences[base]
+        changed = differences[base]
+        added = {key: event_id for key in changed if (event_id := before.get(key)) is not None}
+        return base, added, frozenset(changed - added.keys())
 
 
 class _EitherSet:
