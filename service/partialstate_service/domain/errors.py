@@ -17,6 +17,7 @@ class PartialStateError(Exception):
     ├── LeaseLostError
     ├── TokenTooOldError
     ├── ForeignTokenError
+    ├── ReaderTooSlowError
     ├── NotReconciledError
     └── StoreUnavailableError
     """
@@ -99,6 +100,10 @@ class TokenTooOldError(PartialStateError):
 
 class ForeignTokenError(PartialStateError):
     """A state token is of another store, or of a history that this store has lost."""
+
+
+class ReaderTooSlowError(PartialStateError):
+    """A reader of the changes lags further than its queue holds: it may resume with its last token."""
 
 
 class NotReconciledError(PartialStateError):

@@ -1,0 +1,22 @@
+-- The keys of the registry in the order of keys.py, and the arguments that every script of the registry gets.
+-- ARGV: 1 a new random chain id, 2 about how many entries the log keeps, 3 the room ('' if none); the script's own follow.
+local META, LOG, ROOMS, DUE_NORMAL, DUE_WAITING, EVENT_ROOMS, TOMBSTONES, ENDED, GARBAGE, UNCOMMITTED = unpack(KEYS, 1, 10)
+local ROOM, WORK, JOINS, ORDER, RESOLVED, FULL, CHUNKS, SEEDS, VERIFIED, SNAPSHOTS, SEGMENTS = unpack(KEYS, 11, 21)
+local CHAIN, LOG_LIMIT, ROOM_ID = ARGV[1], ARGV[2], ARGV[3]
+local argument = 3
+
+-- Return the next of the script's own arguments.
+local function shift()
+  argument = argument + 1
+  return ARGV[argument]
+end
+
+local present = redis.call('HMGET', META, 'store_id', 'revision', 'chain')
+if not present[1] then
+  return { 'FRESH' }
+end
+
+-- Return the reply *code* with the present state token and further values.
+local function reply(code, ...)
+  return { code, present[1], present[2], present[3], ... }
+end

@@ -1,0 +1,22 @@
+-- uses: _keys _room _ending
+-- Raise the position up to which the homeserver has imported the log.
+-- ARGV: generation, position. Returns OK acknowledged | NOT_PARTIAL tombstone | STALE current | OUT_OF_RANGE last
+local generation, position = shift(), tonumber(shift())
+if not room then
+  local tombstone = tombstone_of(generation)
+  if tombstone and string.match(tombstone, '^%d+ (%S+)') == 'IMPORTED' then
+    return reply('OK', tostring(position))
+  end
+  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+elseif room.generation ~= generation then
+  return reply('STALE', room.generation)
+elseif position > number('position') then
+  return reply('OUT_OF_RANGE', room.position)
+end
+local before = number('acknowledged')
+if position > before then
+  put('unimported', number('unimported') - redis.call('ZCOUNT', RESOLVED, '(' .. before, position))
+  put('acknowledged', position)
+  commit('acknowledge')
+end
+return reply('OK', room.acknowledged)

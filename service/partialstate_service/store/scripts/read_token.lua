@@ -1,0 +1,3 @@
+-- uses: _keys
+-- Where the registry stands. Returns OK
+return reply('OK')
