@@ -220,7 +220,10 @@ def test_references_of_the_first_versions_are_pairs(version, reference):
 
 
 @GIVEN_IDS
-@pytest.mark.parametrize("event_id", [OMIT, None, 1, "x", "$x", "$x:", "$x:b c", "$" + "x" * 250 + ":domain"])
+@pytest.mark.parametrize(
+    "event_id",
+    [OMIT, None, 1, "x", "$x", "$x:", "$x:b c", "$\0:domain", "$a b:domain", "$" + "x" * 250 + ":domain"],
+)
 def test_given_event_ids(version, event_id):
     """The id's domain is one that must have signed, so there must be one."""
     raw = {**signed_event(version), "event_id": event_id}
@@ -271,18 +274,13 @@ def test_loose_versions_keep_any_finite_number(version, number):
     assert event.event_id == parse_event(raw, version).event_id == event_id_of(raw, version)
 
 
-@LOOSE
-def test_loose_versions_have_deeper_rooms(version):
-    """Up to 2^63-1."""
-    assert parse_event(signed_event(version, depth=2**63 - 1), version).depth == 2**63 - 1
-    assert _flaw(signed_event(version, depth=2**63), version) is Flaw.FIELD
-    assert _flaw(signed_event(version, depth=1.0), version) is Flaw.FIELD
-
-
-@STRICT
+@ALL
 def test_the_greatest_depth(version):
-    """2^53-1, as of any integer."""
+    """2^53-1, also where other integers may be greater."""
     assert parse_event(signed_event(version, depth=2**53 - 1), version).depth == 2**53 - 1
+    for depth in (2**53, 2**63 - 1, 1.0):
+        flaw = Flaw.CANONICAL if version.strict_canonical_json else Flaw.FIELD
+        assert _flaw(signed_event(version) | {"depth": depth}, version) is flaw
 
 
 @ALL
@@ -388,12 +386,30 @@ def test_the_authorising_user_of_a_restricted_join_has_a_server(version, user):
 
 
 @ALL
-def test_events_nested_too_deeply(version):
-    """As bytes and as parsed JSON alike."""
-    content = []
-    for _ in range(600):
-        content = [content]
-    assert _flaw(signed_event(version) | {"content": {"a": content}}, version) is Flaw.JSON
+@pytest.mark.parametrize("leaf", [1, 1.5])
+def test_the_nesting_limit(version, leaf):
+    """127 levels with the event and its content, as bytes and as parsed JSON alike, beside a float or not."""
+
+    def nested(levels):
+        content = leaf
+        for _ in range(levels - 2):
+            content = [content]
+        return signed_event(version) | {"content": {"a": content}}
+
+    if not version.strict_canonical_json or leaf == 1:
+        parse_event_bytes(json.dumps(nested(127)).encode(), version)
+        parse_event(nested(127), version)
+    for levels in (128, 600):
+        assert _flaw(nested(levels), version) is Flaw.JSON
+
+
+@ALL
+@pytest.mark.parametrize("user", ["@a b:domain", "@:domain", "@\n\x01é😀:domain", "@ABC!#$:domain"])
+def test_historical_user_ids(version, user):
+    """Any characters but NUL and colons, or none at all (appendices, "Historical User IDs")."""
+    event = parse_event(signed_event(version, sender=user, state_key=user), version)
+    assert (event.sender, event.state_key) == (user, user)
+    assert _flaw(signed_event(version, sender=user.replace("@", "@\0")), version) is Flaw.FIELD
 
 
 @ALL

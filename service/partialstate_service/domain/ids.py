@@ -26,6 +26,8 @@ MAX_ID_BYTES = 255
 _SERVER_NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,255})(?::(?P<port>[0-9]{1,5}))?")
 _MAX_PORT = 65535
 _OPAQUE_ID = re.compile(r"[^\s\x00]+")
+# Users of old servers have localparts of any characters, or none ("Historical User IDs"): their events must be accepted.
+_HISTORICAL_USER_ID = re.compile(r"[^\x00\ud800-\udfff]+")
 
 
 class InvalidIdError(ValueError):
@@ -59,8 +61,8 @@ def parse_event_id(text: str) -> EventId:
 
 
 def parse_user_id(text: str) -> UserId:
-    """Return *text* as a user id with a valid server name; historical localparts are accepted."""
-    _parse_sigil_id(text, "@", "user id")
+    """Return *text* as a user id with a valid server name; historical localparts are accepted, white space too."""
+    _parse_sigil_id(text, "@", "user id", allowed=_HISTORICAL_USER_ID)
     _, colon, server = text.partition(":")
     if not colon:
         raise InvalidIdError(f"user id without a server name: {_shown(text)}")
@@ -73,13 +75,13 @@ def server_of(user: UserId) -> ServerName:
     return ServerName(user.partition(":")[2])
 
 
-def _parse_sigil_id(text: str, sigil: str, kind: str) -> str:
+def _parse_sigil_id(text: str, sigil: str, kind: str, *, allowed: re.Pattern[str] = _OPAQUE_ID) -> str:
     if not text.startswith(sigil) or len(text) < 2:  # noqa: PLR2004 - the sigil and one character
         raise InvalidIdError(f"not a {kind}: {_shown(text)} (it must start with {sigil!r})")
     if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
         raise InvalidIdError(f"{kind} longer than {MAX_ID_BYTES} bytes: {_shown(text)}")
-    if _OPAQUE_ID.fullmatch(text) is None:
-        raise InvalidIdError(f"{kind} with white space or NUL: {_shown(text)}")
+    if allowed.fullmatch(text) is None:
+        raise InvalidIdError(f"{kind} with characters that are not allowed: {_shown(text)}")
     return text
 
 

@@ -28,7 +28,6 @@ MAX_INTEGER: Final = 2**53 - 1
 
 _PLAIN_SCALARS: Final = frozenset({str, int, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list})
-_TOO_DEEP: Final = f"more than {MAX_NESTING} levels of nesting"
 _ESCAPED_QUOTE: Final = b"\\u0022"
 _LOOSE: Final = orjson.OPT_SORT_KEYS
 _STRICT: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
@@ -53,19 +52,20 @@ def parse_json(data: bytes, *, strict: bool = True) -> Any:
     return value
 
 
-def parse_loose(data: bytes) -> tuple[Any, bool]:
+def parse_loose(data: bytes, *, max_nesting: int = MAX_NESTING) -> tuple[Any, bool]:
     """Return the value of *data* with loose numbers, and whether it is *plain*, that is without any float.
 
-    Refuses what `parse_json` refuses with ``strict=False``.
+    Refuses what `parse_json` refuses with ``strict=False``, and more than *max_nesting* levels, at most `MAX_NESTING`.
     """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidJsonError(f"not JSON: {error.msg}") from error
-    if is_plain(value) and not _may_repeat_a_key(data, value):
-        return value, True
-    value = _parse_exactly(data)
-    return value, is_plain(value)
+    plain = is_plain(value, max_nesting=max_nesting)
+    if not plain or _may_repeat_a_key(data, value):
+        value = _parse_exactly(data)
+        plain = is_plain(value)  # a big integer was a float before
+    return value, plain
 
 
 def encode_canonical(value: Any, *, strict: bool = True) -> bytes:
@@ -86,29 +86,31 @@ def encode_plain(value: Any, *, strict: bool = True) -> bytes:
         return _encode_exactly(value, strict=strict)
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: Any, *, max_nesting: int = MAX_NESTING) -> bool:
     """Whether *value* is made of dicts, lists, strings, integers, booleans and None only.
 
-    Raises `InvalidJsonError` beyond `MAX_NESTING`. Walks level by level: no recursion, whatever the nesting.
+    Raises `InvalidJsonError` beyond *max_nesting* levels. Walks level by level: no recursion, whatever the nesting.
     """
     if type(value) not in _CONTAINERS:
         return type(value) in _PLAIN_SCALARS
+    plain = True
     level = [value]
     depth = 0
     while level:
         depth += 1
-        if depth > MAX_NESTING:
-            raise InvalidJsonError(_TOO_DEEP)
+        if depth > max_nesting:
+            raise _too_deep(max_nesting)
         deeper: list[Any] = []
         for node in level:
             for child in node.values() if type(node) is dict else node:
                 kind = type(child)
                 if kind not in _PLAIN_SCALARS:
-                    if kind not in _CONTAINERS:
-                        return False
-                    deeper.append(child)
+                    if kind in _CONTAINERS:
+                        deeper.append(child)
+                    else:
+                        plain = False
         level = deeper
-    return True
+    return plain
 
 
 def _may_repeat_a_key(data: bytes, plain: Any) -> bool:
@@ -124,11 +126,9 @@ def _may_repeat_a_key(data: bytes, plain: Any) -> bool:
 def _parse_exactly(data: bytes) -> Any:
     """Parse once more what orjson has accepted: big integers are kept as they are, and repeated keys refused."""
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_object_without_repeats)
-    except RecursionError as error:
-        raise InvalidJsonError(_TOO_DEEP) from error
-    _check_encodable(value, strict=False)
-    return value
+        return json.loads(data.decode(), object_pairs_hook=_object_without_repeats)
+    except RecursionError as error:  # the caller is already deep in its stack
+        raise InvalidJsonError("no room to parse") from error
 
 
 def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _check_encodable(value: Any, *, strict: bool) -> None:
         containers = [node for node in level if isinstance(node, dict | list)]
         depth += 1
         if containers and depth > MAX_NESTING:
-            raise InvalidJsonError(_TOO_DEEP)
+            raise _too_deep(MAX_NESTING)
         level = [
             child for node in containers for child in (node.values() if isinstance(node, dict) else node)
         ]
@@ -183,3 +183,7 @@ def _check_node(node: Any, *, strict: bool) -> None:
             raise InvalidJsonError("an integer beyond ±(2^53-1)")
     elif not (node is None or isinstance(node, str | list)):
         raise InvalidJsonError(f"a {type(node).__name__} is not JSON")
+
+
+def _too_deep(limit: int) -> InvalidJsonError:
+    return InvalidJsonError(f"more than {limit} levels of nesting")

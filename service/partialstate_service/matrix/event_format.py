@@ -25,8 +25,6 @@ from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
 
 MAX_PREV_EVENTS: Final = 20
 MAX_AUTH_EVENTS: Final = 10
-# Rooms of the versions without strict numbers hold events this deep: attacks on the depth were capped here.
-_MAX_LOOSE_DEPTH: Final = 2**63 - 1
 # Below this many characters a text cannot have too many bytes.
 _SURELY_SHORT: Final = MAX_ID_BYTES // 4
 # The same room, create event and power levels recur in every event of a room: each is parsed once.
@@ -83,10 +81,10 @@ def content(raw: JsonObject) -> dict[str, Any]:
     return _object(raw, "content")
 
 
-def depth(raw: JsonObject, version: RoomVersion) -> int:
-    """Return the depth: 0 to 2^53-1, in versions 1-5 to 2^63-1."""
+def depth(raw: JsonObject) -> int:
+    """Return the depth: 0 to 2^53-1, also in the versions that allow greater integers elsewhere."""
     value = _integer(raw, "depth")
-    if not 0 <= value <= (MAX_INTEGER if version.strict_canonical_json else _MAX_LOOSE_DEPTH):
+    if not 0 <= value <= MAX_INTEGER:
         drop(Flaw.FIELD, "depth: out of range")
     return value
 
@@ -129,9 +127,10 @@ def room_id(raw: JsonObject) -> RoomId:
 
 
 def is_roomless_create(raw: JsonObject, version: RoomVersion) -> bool:
-    """Whether this is a create event whose room id is its own hash; version 12 allows no other create event.
+    """Whether this is a create event whose room id is its own hash, as all are from version 12.
 
-    A `room_id` in it, or another state key than the empty one, is malformed: Synapse refuses to parse either.
+    A `room_id` in it, or another state key than the empty one, is malformed: Synapse parses neither, nor their
+    redacted copies.
     """
     if not version.room_ids_as_hashes or raw.get("type") != "m.room.create":
         return False

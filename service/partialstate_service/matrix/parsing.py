@@ -36,6 +36,9 @@ MAX_EVENT_BYTES: Final = 65_536
 """Of an event as canonical JSON, with its signatures and without `unsigned`."""
 MAX_RECEIVED_BYTES: Final = 1 << 20
 """Of an event as received, with `unsigned`, escapes and white space."""
+MAX_EVENT_NESTING: Final = 127
+"""Levels of arrays and objects, the event itself included. No specification has this limit, but Synapse drops what is
+deeper, and a homeserver could not import it."""
 
 
 def parse_event_bytes(
@@ -45,7 +48,7 @@ def parse_event_bytes(
     if len(data) > MAX_RECEIVED_BYTES:
         drop(Flaw.TOO_LARGE, f"an event of {len(data)} bytes")
     try:
-        raw, plain = parse_loose(data)
+        raw, plain = parse_loose(data, max_nesting=MAX_EVENT_NESTING)
     except InvalidJsonError as error:
         raise InvalidEventError(Flaw.JSON, str(error)) from error
     return _parse(raw, version, room_id, plain=plain, limit_references=limit_references)
@@ -64,7 +67,7 @@ def parse_event(
     and `content` are the redacted copy. *raw* itself is not changed; the event shares its values.
     """
     try:
-        plain = is_plain(raw)
+        plain = is_plain(raw, max_nesting=MAX_EVENT_NESTING)
     except InvalidJsonError as error:
         raise InvalidEventError(Flaw.JSON, str(error)) from error
     return _parse(raw, version, room_id, plain=plain, limit_references=limit_references)
@@ -149,7 +152,7 @@ def _parse_fields(
         type=kind,
         state_key=event_format.state_key(raw),
         sender=event_format.sender(raw),
-        depth=event_format.depth(raw, version),
+        depth=event_format.depth(raw),
         origin_server_ts=event_format.origin_server_ts(raw),
         prev_event_ids=event_format.references(
             raw, "prev_events", version, MAX_PREV_EVENTS if limit_references else None
