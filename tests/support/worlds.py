@@ -21,6 +21,7 @@ from partialstate_service.demo.x_matrix import PeerResponse, SignedClient
 from partialstate_service.domain.ids import EventId, ServerName, UserId
 from partialstate_service.matrix.ed25519 import KeyId
 from partialstate_service.matrix.hashes import event_id_of
+from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
 from partialstate_service.matrix.signing import sign_event
 
 NOW_MS = 1_780_000_000_000
@@ -57,19 +58,25 @@ class RunningWorld:
 
     async def join_partially(self, via: SimulatedServer | None = None) -> PartialJoin:
         """Do make_join and send_join with omit_members at *via* (the room's creator, unless given)."""
-        resident = via or self.world.creator
-        room, version = quote(self.world.room.room_id, safe=""), self.world.room.version
-        path = f"make_join/{room}/{quote(self.user, safe='')}?ver={version}"
-        template = (await self.get(resident, path)).json["event"]
-        key = self.homeserver.key
-        if str(version) in {"1", "2"}:
-            template["event_id"] = f"$join:{self.homeserver.name}"
-        event = sign_event(template, version, self.homeserver.name, key)
-        event_id = event_id_of(event, version)
-        uri = f"/_matrix/federation/v2/send_join/{room}/{quote(event_id, safe='')}?omit_members=true"
-        answer = await self.client.request("PUT", resident.name, uri, event)
-        assert answer.status == 200, answer.body
-        return PartialJoin(resident.name, event, event_id, answer.body)
+        room, resident = self.world.room, via or self.world.creator
+        return await partial_join(self.client, self.homeserver, resident.name, room.room_id, room.version)
+
+
+async def partial_join(
+    client: SignedClient, homeserver: SimulatedServer, via: ServerName, room_id: str, version: RoomVersion
+) -> PartialJoin:
+    """Let a user of *homeserver* do make_join and send_join with omit_members at *via*."""
+    room, user = quote(room_id, safe=""), quote(homeserver.user("alice"), safe="")
+    uri = f"/_matrix/federation/v1/make_join/{room}/{user}?ver={version}"
+    template = (await client.request("GET", via, uri)).json["event"]
+    if version.event_ids is EventIdFormat.GIVEN:
+        template["event_id"] = f"$join:{homeserver.name}"
+    event = sign_event(template, version, homeserver.name, homeserver.key)
+    event_id = event_id_of(event, version)
+    uri = f"/_matrix/federation/v2/send_join/{room}/{quote(event_id, safe='')}?omit_members=true"
+    answer = await client.request("PUT", via, uri, event)
+    assert answer.status == 200, answer.body
+    return PartialJoin(via, event, event_id, answer.body)
 
 
 @asynccontextmanager
