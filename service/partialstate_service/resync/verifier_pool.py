@@ -6,6 +6,7 @@ One task is one chunk of bytes; a killed process is replaced and its chunk repea
 import asyncio
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -98,6 +99,8 @@ async def verifier_pool(processes: int) -> AsyncIterator[VerifierPool]:
 
 def _end_with_parent() -> None:
     """Let this process end as soon as its parent has, also by SIGKILL: the pipe to it breaks then."""
+    # A Ctrl-C in the terminal goes to every process of the group; it is for the parent to end us in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
