@@ -129,6 +129,23 @@ async def test_srv_targets_are_tried_in_turn(
         assert await reached(ours, "hs.example")
 
 
+async def test_the_first_addresses_of_all_targets_are_tried_before_anyones_second(
+    ca: trustme.CA, federation: OpenFederation, free_port: int
+) -> None:
+    """Few addresses are tried in all, so no target may use up the attempts."""
+    async with (
+        https_peer(server_context(ca, ["hs.example"]), ANSWERS) as peer,
+        dns_server(
+            f"_matrix-fed._tcp.hs.example. 60 IN SRV 1 5 {free_port} dead.example.",
+            f"_matrix-fed._tcp.hs.example. 60 IN SRV 2 5 {peer.port} alive.example.",
+            *(f"dead.example. 60 IN A 127.0.2.{number}" for number in range(1, 16)),
+            "alive.example. 60 IN A 127.0.0.1",
+        ) as dns,
+        federation(name_server=dns.address, well_known_port=free_port) as ours,
+    ):
+        assert await reached(ours, "hs.example")
+
+
 async def test_an_srv_target_of_a_dot_means_no_service(
     ca: trustme.CA, federation: OpenFederation, free_port: int
 ) -> None:

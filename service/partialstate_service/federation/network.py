@@ -4,10 +4,13 @@ aiohttp carries the bytes because it costs a third of httpx's own transport per 
 bridge (httpx-aiohttp) is not used: it lets aiohttp normalise the path, which breaks request signatures.
 """
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
+from operator import itemgetter
 from typing import Any
 
 import aiohttp
@@ -15,9 +18,13 @@ import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from partialstate_service.federation.addresses import AddressPolicy, parse_ip_literal
+from partialstate_service.federation.addresses import AddressPolicy, IpAddress, parse_ip_literal
 from partialstate_service.federation.lookups import Lookups
 from partialstate_service.federation.routes import Route, Target
+
+# Of one route. All are tried at short intervals, and then one by one up to the connect timeout each: this many stay
+# below the time limit of a request, so that a dead server is found to be that, and not slow.
+MAX_ADDRESSES = 5
 
 # Not of the peer's choosing: neither kept nor sent back.
 _DROPPED_HEADERS = frozenset({b"set-cookie"})
@@ -37,38 +44,49 @@ class RouteResolver(AbstractResolver):
         port: int = 0,  # noqa: ARG002 - aiohttp's interface; the targets have their own ports
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - and both families are wanted
     ) -> list[ResolveResult]:
-        """Return the permitted addresses of all targets, in the route's order; `OSError` where there is none."""
-        results: list[ResolveResult] = []
+        """Return permitted addresses of the targets, in the route's order; `OSError` where there is none."""
+        answers = await asyncio.gather(*map(self._permitted, self._route.targets), return_exceptions=True)
+        found: list[tuple[int, int, ResolveResult]] = []
         reasons: list[str] = []
-        for target in self._route.targets:
-            try:
-                results += await self._resolve_target(host, target)
-            except OSError as error:
-                reasons.append(str(error))
-        if not results:
+        for number, (target, answer) in enumerate(zip(self._route.targets, answers, strict=True)):
+            match answer:
+                case OSError():
+                    reasons.append(str(answer))
+                case BaseException():
+                    raise answer
+                case _:
+                    found += [
+                        (rank, number, _result(host, each, target.port)) for rank, each in enumerate(answer)
+                    ]
+        if not found:
             raise OSError("; ".join(reasons) or "no address")
-        return results
+        # Each target's first address before anyone's second; then again in the route's order.
+        chosen = sorted(found, key=itemgetter(0, 1))[:MAX_ADDRESSES]
+        return [result for _, _, result in sorted(chosen, key=itemgetter(1, 0))]
 
-    async def _resolve_target(self, host: str, target: Target) -> list[ResolveResult]:
+    async def _permitted(self, target: Target) -> list[IpAddress]:
+        """Return the permitted addresses of *target*, both families in turn; `OSError` where all are refused."""
         literal = parse_ip_literal(target.host)
         addresses = [literal] if literal is not None else await self._lookups.addresses(target.host)
         permitted = [address for address in addresses if self._policy.permits(address)]
         if addresses and not permitted:
             self._policy.check(str(addresses[0]))
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address),
-                port=target.port,
-                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,  # noqa: PLR2004 - IPv4
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in permitted
-        ]
+        by_family = ([each for each in permitted if each.version == version] for version in (6, 4))
+        return [each for pair in zip_longest(*by_family) for each in pair if each is not None]
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _result(name: str, address: IpAddress, port: int) -> ResolveResult:
+    return ResolveResult(
+        hostname=name,
+        host=str(address),
+        port=port,
+        family=socket.AF_INET if address.version == 4 else socket.AF_INET6,  # noqa: PLR2004 - IPv4
+        proto=socket.IPPROTO_TCP,
+        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    )
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):

@@ -46,7 +46,7 @@ class FederationLimits:
     discovery_timeout_s: float = 20.0
     """Well-known and SRV, where they are not remembered."""
     connect_timeout_s: float = 10.0
-    """TCP and TLS, all addresses of a destination together."""
+    """TCP and TLS: all addresses of a destination in short turns, then each by itself."""
     response_timeout_s: float = 60.0
     """A whole request other than `/state`, from the first lookup to the last byte."""
     state_response_timeout_s: float = 600.0
