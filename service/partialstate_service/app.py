@@ -89,7 +89,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             await stack.enter_async_context(_running_workers(settings, store, federation, verifier))
         await stack.enter_async_context(served_metrics(metrics, settings.metrics_listen))
         address = await stack.enter_async_context(
-            running_server(_servicers(settings, store, metrics), server_config(settings))
+            running_server(servicers(settings, store, metrics), server_config(settings))
         )
         yield address
 
@@ -135,7 +135,8 @@ async def _signer(settings: Settings) -> AsyncIterator[RequestSigner]:
         yield signer
 
 
-def _servicers(settings: Settings, store: Store, metrics: Metrics) -> Servicers:
+def servicers(settings: Settings, store: Store, metrics: Metrics) -> Servicers:
+    """Return all services over *store*."""
     checking = Checking(
         registry=store.registry,
         mirror=store.mirror,
