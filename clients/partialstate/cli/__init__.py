@@ -1,0 +1,1 @@
+"""The operator's command line: `partialstate`, the extra `cli`."""

@@ -1,0 +1,44 @@
+"""What a person can do about an error."""
+
+from partialstate import errors
+from partialstate.errors import ErrorReason, PartialStateError
+
+
+def advice(error: PartialStateError, target: str) -> str:
+    """Return one line: what went wrong, and what to do."""
+    if isinstance(error, errors.UnavailableError) and error.reason is ErrorReason.UNKNOWN:
+        return (
+            f"cannot reach the service at {target}: does it run there? (--target, --ca-file) {error.message}"
+        )
+    remedy = _remedy(error)
+    return f"{error.message.rstrip('.')}: {remedy}" if remedy else error.message
+
+
+def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911, PLR0912 - one line per error
+    match error:
+        case errors.NotReconciledError():
+            return "tell it the rooms that the homeserver holds as partial (`partialstate reconcile`)"
+        case errors.NoAnswerError():
+            return "try again, or allow more time (--timeout); repeating is safe"
+        case errors.UnauthenticatedError():
+            return "give the service's token (--token-file) or a client certificate (--cert-file, --key-file)"
+        case errors.RoomNotPartialError():
+            return "`partialstate rooms` lists the rooms that are"
+        case errors.StaleGenerationError():
+            return f"the room was joined again, its generation is {error.current}"
+        case errors.JoinConfirmedError():
+            return "release it with --reason purged or left"
+        case errors.ImportIncompleteError() if error.pending_events:
+            return f"{error.pending_events} events still lack their state (`partialstate room --follow`)"
+        case errors.ImportIncompleteError():
+            return f"import up to {error.log_position} (`partialstate state --after`) and confirm that"
+        case errors.PositionOutOfRangeError():
+            return f"the log ends at {error.log_position}"
+        case errors.ListAgainError():
+            return "begin anew without --after"
+        case errors.ResponseNotPartialError():
+            return "persist it as a full join, there is nothing to register"
+        case errors.ServiceDefectError() if request_id := error.facts.get("request_id"):
+            return f"the service's log has more under {request_id}"
+        case _:
+            return ""

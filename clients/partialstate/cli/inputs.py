@@ -1,0 +1,154 @@
+"""Files of input; `-` is the standard input."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from partialstate.checks import Candidate
+from partialstate.events import Pdu, event_json
+from partialstate.reconciliation import HeldRoom
+from partialstate.recording import PartialEvent, ProvisionalVerdict, SentEvent
+
+
+class InputError(Exception):
+    """An input is not as it must be; the text says which, and what is wrong."""
+
+
+def read_bytes(path: str) -> bytes:
+    """Return what a file holds."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read()
+        with open(path, "rb") as file:  # noqa: PTH123 - the path is a person's, not ours
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_text(path: str) -> str:
+    """Return what a file of text holds."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8") from error
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """Return the JSON object in a file."""
+    return _object(_parse(read_text(path), path), path)
+
+
+def read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a file with one JSON value per line, each with the words for where it stands."""
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield where, _parse(line, where)
+
+
+def partial_event(value: Any, where: str, default: ProvisionalVerdict) -> PartialEvent:
+    """Return a partial event: an event, or `{"pdu", "event_id", "provisional_verdict", "non_member_state_after"}`."""
+    content = _object(value, where)
+    if "pdu" not in content:
+        return PartialEvent(pdu(content, where), default)
+    _known(content, {"pdu", "event_id", "provisional_verdict", "non_member_state_after"}, where)
+    verdict = str(content.get("provisional_verdict", default)).upper()
+    if verdict not in ProvisionalVerdict.__members__:
+        raise InputError(f"{where}: provisional_verdict must be ACCEPTED or REJECTED")
+    return PartialEvent(
+        pdu(content, where),
+        ProvisionalVerdict[verdict],
+        tuple(pdu(event, where) for event in _list(content, "non_member_state_after", where)),
+    )
+
+
+def pdu(value: Any, where: str) -> Pdu:
+    """Return an event: itself, or `{"pdu", "event_id"}`."""
+    content = _object(value, where)
+    if "pdu" in content:
+        return Pdu(event_json(_object(content["pdu"], where)), _text(content, "event_id", where))
+    # Room versions 1 and 2 have the id in the event; later ones compute it.
+    event_id = content.get("event_id", "")
+    return Pdu(event_json(content), event_id if isinstance(event_id, str) else "")
+
+
+def sent_event(value: Any, where: str) -> SentEvent:
+    """Return a sent event, `{"event_id", "destinations"}`."""
+    content = _object(value, where)
+    _known(content, {"event_id", "destinations"}, where)
+    return SentEvent(_text(content, "event_id", where), _texts(content, "destinations", where))
+
+
+def candidate(value: Any, where: str) -> Candidate:
+    """Return a candidate, `{"event_id", "sender", "history_visibility"}`."""
+    content = _object(value, where)
+    _known(content, {"event_id", "sender", "history_visibility"}, where)
+    event_id, sender, visibility = (
+        _text(content, name, where) for name in ("event_id", "sender", "history_visibility")
+    )
+    return Candidate(event_id, sender, visibility)
+
+
+def held_room(value: Any, where: str) -> HeldRoom:
+    """Return a room that the homeserver holds: its id, or an object with the fields of `HeldRoom`."""
+    if isinstance(value, str):
+        return HeldRoom(value)
+    content = _object(value, where)
+    _known(content, set(HeldRoom.__dataclass_fields__), where)
+    position = content.get("device_list_position")
+    if position is not None and not isinstance(position, int):
+        raise InputError(f"{where}: device_list_position must be an integer")
+    join_event = content.get("join_event")
+    return HeldRoom(
+        room_id=_text(content, "room_id", where),
+        room_version=_text(content, "room_version", where),
+        join_event=b"" if join_event is None else event_json(_object(join_event, where)),
+        joined_via=_text(content, "joined_via", where),
+        servers=_texts(content, "servers", where),
+        non_member_state=tuple(pdu(event, where) for event in _list(content, "non_member_state", where)),
+        partial_events=tuple(
+            partial_event(event, where, ProvisionalVerdict.ACCEPTED)
+            for event in _list(content, "partial_events", where)
+        ),
+        device_list_position=position,
+    )
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON: {error}") from error
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: must be a JSON object")
+    return value
+
+
+def _known(content: dict[str, Any], names: set[str], where: str) -> None:
+    if unknown := sorted(content.keys() - names):
+        raise InputError(f"{where}: unknown: {', '.join(unknown)}; known: {', '.join(sorted(names))}")
+
+
+def _text(content: dict[str, Any], name: str, where: str) -> str:
+    value = content.get(name, "")
+    if not isinstance(value, str):
+        raise InputError(f"{where}: {name} must be a text")
+    return value
+
+
+def _list(content: dict[str, Any], name: str, where: str) -> list[Any]:
+    value = content.get(name, [])
+    if not isinstance(value, list):
+        raise InputError(f"{where}: {name} must be a list")
+    return value
+
+
+def _texts(content: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    values = _list(content, name, where)
+    if not all(isinstance(value, str) for value in values):
+        raise InputError(f"{where}: {name} must be a list of texts")
+    return tuple(values)

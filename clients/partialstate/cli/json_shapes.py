@@ -1,0 +1,75 @@
+"""The JSON that `--json` prints: the client's types, field by field, under the same names.
+
+Enums are their names, times ISO 8601 in UTC, events JSON objects, absent values null.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from partialstate.changes import Bookmark, Change, RoomChanged, RoomEnded
+from partialstate.checks import Decision
+from partialstate.errors import PartialStateError
+from partialstate.events import Pdu
+
+
+def shape(value: object) -> Any:  # noqa: PLR0911 - one per kind of value
+    """Return *value* as JSON takes it."""
+    match value:
+        case Enum():
+            return value.value
+        case None | bool() | int() | float() | str():
+            return value
+        case datetime():
+            return value.isoformat()
+        case bytes():
+            return json.loads(value)
+        case Pdu():
+            return {"event_id": value.event_id or None, "pdu": json.loads(value.json)}
+        case Mapping():
+            return {str(key): shape(item) for key, item in value.items()}
+        case list() | tuple():
+            return [shape(item) for item in value]
+        case _ if is_dataclass(value):
+            return {field.name: shape(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            raise TypeError(f"no shape for {type(value).__name__}")
+
+
+def decision(value: Decision) -> dict[str, Any]:
+    """Return a decision of the service."""
+    shaped: dict[str, Any] = shape(value)
+    del shaped["failure"]  # raised instead
+    return shaped
+
+
+def change(value: Change, *, listed: bool = False) -> dict[str, Any]:
+    """Return a change; *listed*: the room was read from the list that a watch begins with."""
+    match value:
+        case RoomChanged():
+            kind = "listed" if listed else "changed"
+        case RoomEnded():
+            kind = "ended"
+        case Bookmark():
+            kind = "bookmark"
+    return {"change": kind, **shape(value)}
+
+
+def error(value: PartialStateError) -> dict[str, Any]:
+    """Return an error."""
+    return {
+        "error": {
+            "status": value.status,
+            "reason": value.reason.value,
+            "message": value.message,
+            "facts": dict(value.facts),
+        }
+    }
+
+
+def line(value: Any) -> str:
+    """Return one line of JSON; ASCII, so that nothing in it can steer a terminal."""
+    return json.dumps(value, separators=(",", ":"))

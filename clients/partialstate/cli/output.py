@@ -1,0 +1,65 @@
+"""What commands print: JSON for programs, text for people."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from partialstate.cli.json_shapes import line
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The standard output."""
+
+    as_json: bool
+    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+
+    @property
+    def is_live(self) -> bool:
+        """Whether bars can be drawn: a person sits at a terminal."""
+        return not self.as_json and self.console.is_terminal
+
+    def result(self, shaped: Any, text: str) -> None:
+        """Print a result: as JSON, or as text."""
+        if self.as_json:
+            self.json_line(shaped)
+        else:
+            self.text(text)
+
+    def json_line(self, shaped: Any) -> None:
+        """Print one line of JSON."""
+        sys.stdout.write(line(shaped) + "\n")
+
+    def flush(self) -> None:
+        """Hand on what was printed: a reader may wait for it."""
+        sys.stdout.flush()
+
+    def text(self, text: str) -> None:
+        """Print lines for people."""
+        for part in text.split("\n"):
+            self.console.print(Text(plain(part)))
+
+    def facts(self, facts: Mapping[str, object]) -> None:
+        """Print names with their values, one per line."""
+        width = max(map(len, facts), default=0)
+        for name, value in facts.items():
+            self.text(f"{name:<{width}}  {value}")
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+        """Print a table."""
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(Text(plain(str(cell))) for cell in row))
+        self.console.print(table, soft_wrap=False)
+
+
+def plain(text: str) -> str:
+    """Return *text* without anything that could steer a terminal: some of it comes from remote servers."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
