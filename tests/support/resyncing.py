@@ -9,31 +9,33 @@ import asyncio
 import ipaddress
 import random
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
-from support.worlds import PartialJoin, RunningWorld, running_world
-
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.ids import Generation, Position, RoomId, parse_room_id
 from partialstate_service.domain.rooms import PartialRoom, Priority, RoomStatus
 from partialstate_service.federation.assembly import FederationConfig, open_federation
 from partialstate_service.federation.protocol import FederationLimits
 from partialstate_service.federation.signing import LocalSigner
+from partialstate_service.matrix.event import StateKey
 from partialstate_service.matrix.room_versions import room_version
+from partialstate_service.ownership.log_records import CurrentStateRecord, StateBeforeRecord
 from partialstate_service.ownership.recovered_log import RecoveredLog
 from partialstate_service.ownership.registration import Registration
 from partialstate_service.ownership.send_join import JoinHeader
 from partialstate_service.resync.cooldown import CooldownPolicy
 from partialstate_service.resync.recovery import RecoveryPolicy
 from partialstate_service.resync.room_resync import ResyncPolicy, ResyncServices
+from partialstate_service.resync.verification_task import EventVerdict, verify_chunk
 from partialstate_service.resync.verifier import Verifier
 from partialstate_service.resync.worker import WorkerLimits, Workers
 from partialstate_service.store.open import Store
+from support.worlds import PartialJoin, RunningWorld, running_world
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 # Cooldowns of real life, a hundred times faster.
@@ -42,6 +44,13 @@ IMPATIENT = ResyncPolicy(
     cooldown=CooldownPolicy(first_s=0.2, soft_cap_s=1.0, hard_cap_s=2.0, join_propagation_s=3600),
 )
 QUICK = WorkerLimits(poll_s=0.2, report_s=0.05, lease_ttl_s=3.0, keys_retry_s=0.3, defect_retry_s=1.0)
+
+
+class _InThread:
+    """Verifies in a thread: tests of many rooms need no processes of their own."""
+
+    async def verify_chunk(self, *args: Any) -> list[EventVerdict]:
+        return await asyncio.to_thread(verify_chunk, *args)
 
 
 def now_ms() -> int:
@@ -141,7 +150,7 @@ async def resyncing(
                 bulk=store.bulk,
                 ledger=store.ledger,
                 servers=federation.client,
-                verifier=Verifier(federation.keys),
+                verifier=Verifier(federation.keys, _InThread()),
                 policy=policy,
                 now_ms=now_ms,
                 jitter=random.Random(1).random,
@@ -154,6 +163,24 @@ async def resyncing(
                 await resync.stop_workers()
 
 
-async def full_state_ids(running: RunningWorld) -> set[str]:
-    """Return the ids of the room's current state as the resident servers see it."""
-    return set(running.world.room.current_state().values())
+async def recovered_state(resync: Resync, joined: Joined) -> dict[StateKey, str]:
+    """Return the current state that the log says, as a homeserver would build it from the records."""
+    before: dict[str, dict[StateKey, str]] = {"": {}}
+    current: dict[StateKey, str] = {}
+    for record in await resync.records(joined):
+        if isinstance(record, StateBeforeRecord):
+            state = before.setdefault(record.event_id, dict(before[record.base or ""]))
+            _apply(state, record.entries)
+        elif isinstance(record, CurrentStateRecord):
+            if record.base:
+                current = dict(before[record.base])
+            _apply(current, record.entries)
+    return current
+
+
+def _apply(state: dict[StateKey, str], entries: Iterable[tuple[StateKey, str]]) -> None:
+    for key, event_id in entries:
+        if event_id:
+            state[key] = event_id
+        else:
+            state.pop(key, None)
