@@ -118,8 +118,9 @@ class Replay:
                 if postponed or self.missing_prevs() or not self._timeline.pending():
                     break
                 # Nothing is missing and yet nothing is ready.
-                for event in self._timeline.in_circles():
-                    yield self._replay(event, _circular(event))
+                circles = [(event, self._resolve_before(event)) for event in self._timeline.in_circles()]
+                for event, before in circles:
+                    yield self._replay(event, before, _circular(event))
         finally:
             self._timeline.defer(postponed)
 
@@ -152,13 +153,11 @@ class Replay:
         while (event := self._timeline.take_ready()) is not None:
             gaps = self._closure.gaps(event)
             if gaps <= self._renounced:
-                yield self._replay(event, _unavailable(gaps))
+                yield self._replay(event, self._resolve_before(event), _unavailable(gaps))
             else:
                 postponed.append(event.event_id)
 
-    def _replay(self, event: Event, obstacle: AuthRejectionError | None) -> Replayed:
-        known = (self._known_after(prev) for prev in event.prev_event_ids)
-        before = self._resolve([state for state in known if state is not None])
+    def _replay(self, event: Event, before: SharedState, obstacle: AuthRejectionError | None) -> Replayed:
         rejection = obstacle or self._recheck(event, before)
         after = before
         if rejection is not None:
@@ -184,9 +183,10 @@ class Replay:
             return rejection
         return None
 
-    def _known_after(self, prev: EventId) -> SharedState | None:
-        # None only of events on a circle with the event in question.
-        return self._after.get(prev, self._supplied.get(prev))
+    def _resolve_before(self, event: Event) -> SharedState:
+        # Nothing is known only of prev events on a circle with the event.
+        known = (self._after.get(prev, self._supplied.get(prev)) for prev in event.prev_event_ids)
+        return self._resolve([state for state in known if state is not None])
 
     def _resolve(self, states: list[SharedState]) -> SharedState:
         if not states:
