@@ -110,6 +110,7 @@ class SignedRoom:
     ) -> dict[str, Any]:
         """Return an event at the room's end, not yet hashed and signed."""
         state = self.current_state()
+        slots = auth_slots(sender, event_type, content, state_key, self.version)
         is_create = (event_type, state_key) == CREATE
         raw: dict[str, Any] = {
             "type": event_type,
@@ -118,9 +119,7 @@ class SignedRoom:
             "origin_server_ts": now_ms,
             "depth": 1 + max((self.events[prev].depth for prev in self._extremities), default=0),
             "prev_events": self._references(self.extremities),
-            "auth_events": self._references(
-                self._auth_events(raw_slots(sender, event_type, content, state_key), state)
-            ),
+            "auth_events": self._references(state[slot] for slot in slots if slot in state),
         }
         if not (is_create and self.version.room_ids_as_hashes):
             raw["room_id"] = self.room_id
@@ -173,12 +172,6 @@ class SignedRoom:
             return states[0] if states else SharedState()
         return SharedState.of(resolve(self.version, states, _ParsedEvents(self)))
 
-    def _auth_events(self, slots: Iterable[StateKey], state: StateMap) -> tuple[EventId, ...]:
-        without_create = self.version.room_ids_as_hashes
-        return tuple(
-            state[slot] for slot in slots if slot in state and not (without_create and slot == CREATE)
-        )
-
     def _references(self, event_ids: Iterable[EventId]) -> list[Any]:
         if self.version.event_ids is not EventIdFormat.GIVEN:
             return list(event_ids)
@@ -188,13 +181,15 @@ class SignedRoom:
         ]
 
 
-def raw_slots(
-    sender: UserId, event_type: str, content: JsonObject, state_key: str | None
+def auth_slots(
+    sender: UserId, event_type: str, content: JsonObject, state_key: str | None, version: RoomVersion
 ) -> tuple[StateKey, ...]:
-    """Return the slots of the state that an event's auth events are taken from (restricted joins aside)."""
+    """Return the slots of the state that a new event's auth events are taken from (restricted joins aside)."""
     if (event_type, state_key) == CREATE:
         return ()
-    slots = [CREATE, POWER_LEVELS, ("m.room.member", sender)]
+    slots = [POWER_LEVELS, ("m.room.member", sender)]
+    if not version.room_ids_as_hashes:  # there the room's id says which create event it is
+        slots.insert(0, CREATE)
     if event_type == "m.room.member" and state_key is not None:
         slots.append(("m.room.member", state_key))
         if content.get("membership") in {"join", "invite", "knock"}:

@@ -1,0 +1,41 @@
+"""What all parts of the frontend work with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from partialstate import PartialStateClient
+
+from partialstate_service.demo.frontend.held_room import HeldRoom
+from partialstate_service.demo.x_matrix import SignedClient
+from partialstate_service.domain.ids import RoomId, ServerName
+from partialstate_service.federation.protocol import KeySource
+from partialstate_service.matrix.ed25519 import KeyId, SigningKey
+
+
+class NotInRoomError(LookupError):
+    """The homeserver does not hold the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Homeserver:
+    """The homeserver: its name and key, the service, its ways to other servers, and the rooms that it holds."""
+
+    name: ServerName
+    key: SigningKey
+    service: PartialStateClient
+    peers: SignedClient
+    keys: KeySource
+    now_ms: Callable[[], int]
+    rooms: dict[RoomId, HeldRoom] = field(default_factory=dict)
+
+    def room(self, room_id: str) -> HeldRoom:
+        """Return a room that is held, or raise `NotInRoomError`."""
+        try:
+            return self.rooms[RoomId(room_id)]
+        except KeyError:
+            raise NotInRoomError(f"not in room {room_id!a}") from None
+
+    async def request_key(self, server: ServerName, key_id: KeyId) -> bytes | None:
+        """Return the public key that *server* signs requests with now, if it can be had."""
+        found = await self.keys.keys_for({server: self.now_ms()})
+        return found[server].verify_keys.get(key_id) if server in found else None

@@ -1,0 +1,86 @@
+"""The service as a child process: as an operator starts it, on its embedded store."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import grpc
+from unpaddedbase64 import encode_base64
+
+from partialstate_service.domain.ids import ServerName
+from partialstate_service.matrix.ed25519 import SigningKey
+
+START_TIMEOUT_S: Final = 20.0
+STOP_TIMEOUT_S: Final = 15.0
+# It takes a second or so until the service listens: gRPC's own pauses between attempts would add as much again.
+_EAGER: Final = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100))
+
+
+class ServiceFailedError(Exception):
+    """The service did not start; the text ends with the last of what it logged."""
+
+
+@asynccontextmanager
+async def running_service(
+    name: ServerName, key: SigningKey, directory: Path, settings: Mapping[str, str]
+) -> AsyncIterator[str]:
+    """Run `python -m partialstate_service serve` for the homeserver *name*; yield where it listens.
+
+    *settings* are more of its settings, named as in the environment but without the prefix. What it needs on disk, and its
+    log, is in *directory*. The process ends with the block.
+    """
+    key_file = directory / "signing.key"
+    version = key.key_id.partition(":")[2]
+    key_file.write_text(f"ed25519 {version} {encode_base64(bytes(key.nacl_key))}\n", encoding="ascii")
+    # A socket in the file system needs no free port, and nobody else can take it.
+    target = f"unix:{directory / 'service.sock'}"
+    chosen = {"SERVER_NAME": name, "SIGNING_KEY_PATH": str(key_file), "LISTEN": target}
+    chosen |= {"DATA_DIR": str(directory / "store"), **settings}
+    others = {
+        variable: value for variable, value in os.environ.items() if not variable.startswith("PARTIALSTATE_")
+    }
+    environment = others | {f"PARTIALSTATE_{setting}": value for setting, value in chosen.items()}
+    log = directory / "service.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "partialstate_service", "serve"),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        await _wait_until_ready(process, target, log)
+        yield target
+    finally:
+        await _stop(process)
+
+
+async def _wait_until_ready(process: asyncio.subprocess.Process, target: str, log: Path) -> None:
+    async with grpc.aio.insecure_channel(target, options=_EAGER) as channel:
+        ready = asyncio.ensure_future(channel.channel_ready())
+        ended = asyncio.ensure_future(process.wait())
+        done, waiting = await asyncio.wait(
+            {ready, ended}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in waiting:
+            task.cancel()
+        if ready not in done:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise ServiceFailedError(f"the service did not start:\n{tail}")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
