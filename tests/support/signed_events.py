@@ -1,6 +1,7 @@
 """Single signed events of any room version, well-formed unless told otherwise."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from partialstate_service.domain.ids import ServerName
@@ -10,8 +11,15 @@ from partialstate_service.matrix.signing import sign_event
 from support.spec_vectors import KEY, SERVER
 
 TS = 1_700_000_000_000
-OMIT = object()
-"""As a field's value: leave the field out."""
+
+
+class Omit(Enum):
+    """As a field's value: leave the field out. (An enum, so that tests get the same names in every process.)"""
+
+    OMIT = "omit"
+
+
+OMIT = Omit.OMIT
 
 
 def unsigned_event(version: RoomVersion, **fields: Any) -> dict[str, Any]:
@@ -39,5 +47,9 @@ def signed_event(version: RoomVersion, **fields: Any) -> dict[str, Any]:
 
 def server_keys(**fields: Any) -> Mapping[ServerName, ServerKeys]:
     """Return the keys of the server `domain`, valid at the event's time, with *fields* changed."""
-    given: dict[str, Any] = {"valid_until_ts": TS, "verify_keys": {KEY.key_id: KEY.public}, "old_verify_keys": {}}
+    given: dict[str, Any] = {
+        "valid_until_ts": TS,
+        "verify_keys": {KEY.key_id: KEY.public},
+        "old_verify_keys": {},
+    }
     return {ServerName(SERVER): ServerKeys(server_name=ServerName(SERVER), **(given | fields))}
