@@ -14,7 +14,7 @@ TS = 1_700_000_000_000
 
 
 class Omit(Enum):
-    """As a field's value: leave the field out. (An enum, so that tests get the same names in every process.)"""
+    """As a field's value: leave the field out; an enum, so that tests are named alike in every process."""
 
     OMIT = "omit"
 
