@@ -1,7 +1,8 @@
 """httpx's transport over aiohttp: the URL's path byte for byte, the route's targets, vetted addresses only.
 
-aiohttp carries the bytes because it costs a quarter of what httpx's own transport does per small request. The ready-made
-bridge (httpx-aiohttp) is not used: it lets aiohttp normalise the path, which breaks request signatures.
+aiohttp carries the bytes because it costs a third (one connection) to an eighth (32) of what httpx's own transport
+does per small request. The ready-made bridge (httpx-aiohttp) is not used: it lets aiohttp normalise the path, which
+breaks request signatures.
 """
 
 import asyncio
