@@ -190,22 +190,6 @@ def test_unconflicted_state_is_put_back(version: str) -> None:
     assert topic.event_id in room.events
 
 
-def test_a_set_s_own_events_are_part_of_its_auth_chain() -> None:
-    """As in Synapse: the power levels that one side has are in the chain of the other, which cites them."""
-    room = room_with("10", BOB)
-    other = room.fork()
-    one = room.send("m.room.topic", BOB, {"topic": "one"}, "")
-    two = other.send("m.room.name", BOB, {"name": "two"}, "")
-    conflicts = {
-        ("m.room.topic", ""): frozenset([one.event_id]),
-        ("m.room.name", ""): frozenset([two.event_id]),
-    }
-    difference = auth_difference(
-        [room.state, other.state], conflicts, room.events, ForwardAuthGraph(room.events)
-    )
-    assert difference == set()
-
-
 def test_the_auth_difference_is_what_some_chains_lack() -> None:
     """Superseded power levels that only one side's events rest on."""
     room = room_with("10", BOB)
@@ -234,15 +218,6 @@ def test_the_conflicted_subgraph_is_what_lies_between() -> None:
 
 
 # Algorithm 1.
-
-
-def test_version_1_lets_a_lone_entry_stand() -> None:
-    """A key that only one side has is no conflict."""
-    room = room_with("1", BOB)
-    other = room.fork()
-    room.join_rules("invite")
-    joined = other.join(MALLORY)
-    assert resolved(room, other)["m.room.member", MALLORY] == joined.event_id
 
 
 def test_version_1_prefers_depth() -> None:

@@ -16,15 +16,14 @@ from partialstate_service.matrix.auth_graph import (
     ClosureCheck,
     IndexedAuthGraph,
     MissingEventError,
-    auth_events_of,
 )
 from partialstate_service.matrix.event import Event, StateKey, StateMap
 from partialstate_service.matrix.event_auth import (
     AuthRejectionError,
     AuthRule,
     check_auth,
-    check_auth_events,
 )
+from partialstate_service.matrix.incoming import check_by_auth_events
 from partialstate_service.matrix.resolved_state import ResolvedState
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.matrix.shared_state import SharedState
@@ -173,11 +172,8 @@ class Replay:
 
     def _recheck(self, event: Event, before: SharedState) -> AuthRejectionError | None:
         """Check 4, by the event's own auth events, and check 5, by the state before it."""
-        auth_events = auth_events_of(event, self._events)
-        listed = [self._events[event_id] for event_id in event.auth_event_ids]
         try:
-            check_auth_events(event, listed, self._rejected)
-            check_auth(event, {(e.type, e.state_key): e for e in auth_events if e.state_key is not None})
+            check_by_auth_events(event, self._events, self._rejected)
             check_auth(event, ResolvedState(before, self._events, self._rejected))
         except AuthRejectionError as rejection:
             return rejection
