@@ -33,6 +33,23 @@ class Unverifiable:
     key_unknown: dict[EventId, Event] = field(default_factory=dict)
     badly_signed: dict[EventId, Event] = field(default_factory=dict)
 
+    def ids(self) -> set[EventId]:
+        """Return the ids of all of them."""
+        return {*self.key_unknown, *self.badly_signed}
+
+    def note(self, result: Verification, asked_for: set[EventId]) -> None:
+        """Note what of *result* was asked for: the latest copy of an event counts."""
+        for event in result.valid:
+            self.key_unknown.pop(event.event_id, None)
+            self.badly_signed.pop(event.event_id, None)
+        for found, noted in (
+            (result.key_unknown, self.key_unknown),
+            (result.badly_signed, self.badly_signed),
+        ):
+            for event_id, event in found.items():
+                if event_id in asked_for:
+                    noted[event_id] = event
+
 
 class Fetcher:
     """Fetches for one room. *on_progress* is told (fetched, verified) as the numbers grow."""
@@ -69,21 +86,31 @@ class Fetcher:
         Raises `FederationError` of *server* if it fails at what it alone can give.
         """
         everything = {*ids.pdu_ids, *ids.auth_chain_ids, after}
+        self.unverifiable = Unverifiable()
         missing = self._missing(everything)
         if len(missing) * 10 >= len(everything):
             await self._fetch_state(server, after, missing)
             missing = self._missing(everything)
-        await self.fetch_events(missing, server)
+        await self.fetch_events(missing, self._servers_for_event(server))
+        # Anybody can spoil the signatures of a good event: what does not verify counts only once others sent it too.
+        doubtful = self.unverifiable.ids() & everything
+        await self.fetch_events(doubtful, self._servers_for_event(None, without=server))
         return self._missing(everything)
 
-    async def fetch_events(self, wanted: Iterable[EventId], preferred: ServerName | None = None) -> None:
-        """Fetch single events, each from up to three servers; those that nobody gives stay missing."""
+    async def fetch_events(
+        self, wanted: Iterable[EventId], servers: Sequence[ServerName] | None = None
+    ) -> None:
+        """Fetch single events, each from the first of *servers* that gives it (the best three, unless given).
+
+        Those that nobody gives stay missing.
+        """
+        asked = self._servers_for_event(None) if servers is None else servers
         gate = asyncio.Semaphore(_CONCURRENT_EVENT_REQUESTS)
         batch: list[bytes] = []
 
         async def fetch(event_id: EventId) -> None:
             async with gate:
-                body = await self._event(event_id, preferred)
+                body = await self._event(event_id, asked)
             if body is not None:
                 batch.append(body)
                 if len(batch) >= _BATCH_EVENTS:
@@ -99,17 +126,13 @@ class Fetcher:
         await self._held.flush()
 
     def _missing(self, wanted: Iterable[EventId]) -> set[EventId]:
-        unverifiable = self.unverifiable
+        unverifiable = self.unverifiable.ids()
         return {
-            event_id
-            for event_id in wanted
-            if event_id not in self._held
-            and event_id not in unverifiable.key_unknown
-            and event_id not in unverifiable.badly_signed
+            event_id for event_id in wanted if event_id not in self._held and event_id not in unverifiable
         }
 
-    async def _event(self, event_id: EventId, preferred: ServerName | None) -> bytes | None:
-        for server in self._servers_for_event(preferred):
+    async def _event(self, event_id: EventId, servers: Sequence[ServerName]) -> bytes | None:
+        for server in servers:
             try:
                 body = await self._servers.event(server, event_id)
             except FederationError as error:
@@ -120,10 +143,12 @@ class Fetcher:
             return body
         return None
 
-    def _servers_for_event(self, preferred: ServerName | None) -> Sequence[ServerName]:
-        available = self._sources.available(without=() if preferred is None else (preferred,))
+    def _servers_for_event(
+        self, preferred: ServerName | None, without: ServerName | None = None
+    ) -> Sequence[ServerName]:
         first = [] if preferred is None else [preferred]
-        return [*first, *available][:_SERVERS_PER_EVENT]
+        excluded = [server for server in (preferred, without) if server is not None]
+        return [*first, *self._sources.available(without=excluded)][:_SERVERS_PER_EVENT]
 
     async def _fetch_state(self, server: ServerName, after: EventId, missing: set[EventId]) -> None:
         """Stream `/state` of *server* and hold those of *missing* that it brings and that verify."""
@@ -150,15 +175,6 @@ class Fetcher:
         result = await self._verifier.verify(bodies, self._version, self._room_id, notaries)
         valid = [event for event in result.valid if event.event_id in asked_for]
         self.verified += len(valid)
-        self._note_unverifiable(result, asked_for)
+        self.unverifiable.note(result, asked_for)
         await self._held.add_verified(valid)
         self._on_progress(self.fetched, self.verified)
-
-    def _note_unverifiable(self, result: Verification, asked_for: set[EventId]) -> None:
-        for found, noted in (
-            (result.key_unknown, self.unverifiable.key_unknown),
-            (result.badly_signed, self.unverifiable.badly_signed),
-        ):
-            for event_id, event in found.items():
-                if event_id not in self._held and event_id in asked_for:
-                    noted[event_id] = event

@@ -123,7 +123,7 @@ class Recovery:
         if gone := missing & needed:
             raise SnapshotRefusedError(f"{len(gone)} events of the state cannot be had, such as {min(gone)}")
         wanted = needed - unverifiable.keys()
-        await self._complete_auth_chains(wanted, server)
+        await self._complete_auth_chains(wanted)
         self._require_omissible(unverifiable, wanted)
         closure = auth_closure(wanted, self._held.events)
         rejections = await asyncio.to_thread(rejected_by_auth_events, closure, self._held.events)
@@ -146,7 +146,6 @@ class Recovery:
         found = self._fetcher.unverifiable
         unknown = {i: found.key_unknown[i] for i in needed if i in found.key_unknown}
         if unknown and not (self._patience_is_over() and self._policy.omit_unverifiable):
-            found.key_unknown.clear()
             raise KeysAwaitedError(
                 f"signing keys for {len(unknown)} events of the state are not to be had yet"
             )
@@ -162,14 +161,14 @@ class Recovery:
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
                 raise SnapshotRefusedError(f"{event.event_id} of type {event.type!a:.64} cannot be verified")
 
-    async def _complete_auth_chains(self, wanted: Collection[EventId], server: ServerName) -> None:
+    async def _complete_auth_chains(self, wanted: Collection[EventId]) -> None:
         """Fetch what the auth closure lacks: some servers send the auth chain of something else."""
         for _ in range(_CLOSURE_ROUNDS):
             missing = missing_auth_events(wanted, self._held.events)
             if not missing:
                 return
             before = len(self._held.events)
-            await self._fetcher.fetch_events(missing, server)
+            await self._fetcher.fetch_events(missing)
             if len(self._held.events) == before:
                 return
 

@@ -7,6 +7,7 @@ told apart: a wrong signature will not become right, a key that nobody has may s
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import orjson
@@ -15,9 +16,10 @@ from partialstate_service.domain.ids import EventId, InvalidIdError, RoomId, Ser
 from partialstate_service.federation.protocol import KeySource
 from partialstate_service.matrix.canonical_json import parse_json
 from partialstate_service.matrix.event import Event
-from partialstate_service.matrix.keys import ServerKeys
+from partialstate_service.matrix.keys import KeyId, ServerKeys
 from partialstate_service.matrix.parsing import verified_event
 from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.matrix.signatures import MAX_SIGNATURES_PER_SERVER
 from partialstate_service.resync.verification_task import EventVerdict, VerdictKind
 
 _CHUNK = 100
@@ -65,7 +67,8 @@ class Verifier:
     ) -> Verification:
         """Return what each of *bodies* proves to be; *notaries* are servers of the room, asked for missing keys."""
         raws = [_loosely_parsed(body) for body in bodies]
-        keys = await self._keys.keys_for(_wanted(raws), also_ask=notaries)
+        wanted = _wanted(raws)
+        keys = await self._keys.keys_for(wanted, also_ask=notaries, key_ids=_key_ids(raws, wanted))
         pieces = [
             self._chunks.verify_chunk(bodies[start : start + _CHUNK], version.version, room_id, keys)
             for start in range(0, len(bodies), _CHUNK)
@@ -101,6 +104,19 @@ def _wanted(raws: Sequence[Mapping[str, Any]]) -> dict[ServerName, int]:
             if isinstance(name, str) and (server := _server_in(name)) is not None:
                 wanted[server] = max(wanted.get(server, 0), timestamp)
     return wanted
+
+
+def _key_ids(
+    raws: Sequence[Mapping[str, Any]], servers: Mapping[ServerName, int]
+) -> dict[ServerName, set[KeyId]]:
+    """Return the keys that the signatures of *servers* name."""
+    key_ids: dict[ServerName, set[KeyId]] = {}
+    for raw in raws:
+        signatures = raw.get("signatures")
+        for name, by_key in signatures.items() if isinstance(signatures, dict) else ():
+            if name in servers and isinstance(by_key, dict):
+                key_ids.setdefault(ServerName(name), set()).update(islice(by_key, MAX_SIGNATURES_PER_SERVER))
+    return key_ids
 
 
 def _server_in(identifier: str) -> ServerName | None:
