@@ -1,0 +1,39 @@
+{{/* Refuses values that the schema cannot refuse because they contradict each other. */}}
+{{- define "matrix-partial-state.agreement" -}}
+{{- $values := .Values -}}
+{{- if eq (empty .Values.signing.key) (empty .Values.signing.target) -}}
+{{- fail "one of signing.key and signing.target must be set" -}}
+{{- end -}}
+{{- if not (or .Values.tls.secret .Values.tokens .Values.allowInsecure) -}}
+{{- fail "set tls.secret or tokens, or allowInsecure if the network protects the service" -}}
+{{- end -}}
+{{- if and .Values.tls.requireClientCertificate (not .Values.tls.secret) -}}
+{{- fail "tls.requireClientCertificate needs tls.secret" -}}
+{{- end -}}
+{{- with .Values.store -}}
+{{- if and (eq .kind "bundled") (not .bundled.password) -}}
+{{- fail "store.bundled.password must be set" -}}
+{{- end -}}
+{{- if and (eq .kind "external") (not .external.url) -}}
+{{- fail "store.external.url must be set" -}}
+{{- end -}}
+{{- if and (eq .kind "external") (ne (empty .external.password) (not (contains "$(STORE_PASSWORD)" (.external.url.value | default "")))) -}}
+{{- fail "store.external.password and $(STORE_PASSWORD) in store.external.url.value belong together" -}}
+{{- end -}}
+{{- if eq .kind "embedded" -}}
+{{- if or (ne $values.mode "all") (ne (int $values.all.replicas) 1) $values.all.autoscaling.enabled -}}
+{{- fail "store.kind embedded needs mode all with one replica: a second pod could not see the first one's rooms" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $role := include "matrix-partial-state.roles" . | splitList " " -}}
+{{- with index $values $role -}}
+{{- if and .autoscaling.enabled (not (dig "requests" "cpu" "" .resources)) -}}
+{{- fail (printf "%s.autoscaling needs %s.resources.requests.cpu" $role $role) -}}
+{{- end -}}
+{{- if and .autoscaling.enabled (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) -}}
+{{- fail (printf "%s.autoscaling.minReplicas is above maxReplicas" $role) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
