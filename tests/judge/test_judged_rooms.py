@@ -5,6 +5,7 @@ the rooms exercise is counted, so that agreement means something.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from partialstate_service.matrix.event_auth import AuthRule
@@ -55,7 +56,7 @@ class TestJudgedRooms:
         check_rooms([random_room(version, seed, size=250, users=20, branches=8) for seed in seeds])
 
 
-def test_the_rooms_exercise_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_rooms_exercise_every_rule(record_property: Callable[[str, object], None]) -> None:
     """The small rooms that are judged: enough rejections by every rule, and enough conflicts."""
     rules: Counter[AuthRule] = Counter()
     rooms = events = conflicted = 0
@@ -69,11 +70,11 @@ def test_the_rooms_exercise_every_rule(capsys: pytest.CaptureFixture[str]) -> No
                 conflicted + bool(room.conflicts),
             )
     rejected = rules.total() / events
-    with capsys.disabled():
-        print(
-            f"\n{rooms} rooms, {events} events, {rejected:.0%} rejected, {conflicted / rooms:.0%} in conflict"
-        )
-        print(*(f"{count:6} {rule.name}" for rule, count in rules.most_common()), sep="\n")
+    counts = [f"{count:6} {rule.name}" for rule, count in rules.most_common()]
+    summary = (
+        f"{rooms} rooms, {events} events, {rejected:.0%} rejected, {conflicted / rooms:.0%} with a conflict"
+    )
+    record_property("figures", "\n".join([summary, *counts]))
     assert rooms >= 500
     assert rejected >= 0.2
     assert conflicted / rooms >= 0.3
