@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -9,6 +10,7 @@ import orjson
 import pytest
 from partialstate_service.demo.resident import behaviour, breaking, lies
 from partialstate_service.demo.world import WorldSize
+from partialstate_service.demo.x_matrix import PeerResponse
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import RoomId
 from partialstate_service.matrix.keys import parse_server_keys
@@ -26,7 +28,7 @@ def state_path(running: RunningWorld, event_id: str, endpoint: str = "state_ids"
 
 
 @pytest.mark.parametrize("version", list(ROOM_VERSIONS))
-async def test_every_event_of_a_world_is_well_formed_and_signed(version):
+async def test_every_event_of_a_world_is_well_formed_and_signed(version: str) -> None:
     async with running_world(SMALL, version=version) as running:
         await running.join_partially()
         room = running.world.room
@@ -41,7 +43,7 @@ async def test_every_event_of_a_world_is_well_formed_and_signed(version):
             assert verify_event(parsed, keys).is_valid
 
 
-async def test_a_partial_join_omits_members_and_names_the_servers_before_it():
+async def test_a_partial_join_omits_members_and_names_the_servers_before_it() -> None:
     async with running_world(SMALL) as running:
         join = await running.join_partially()
         room = running.world.room
@@ -54,7 +56,7 @@ async def test_a_partial_join_omits_members_and_names_the_servers_before_it():
         assert [event["type"] for event in body["auth_chain"]].count("m.room.member") == 1
 
 
-async def test_state_and_state_ids_are_the_state_before_the_event():
+async def test_state_and_state_ids_are_the_state_before_the_event() -> None:
     async with running_world(SMALL) as running:
         join = await running.join_partially()
         room, resident = running.world.room, running.world.servers[1]
@@ -69,14 +71,14 @@ async def test_state_and_state_ids_are_the_state_before_the_event():
         assert running.residents.log.count(Endpoint.STATE_IDS, resident.name) == 1
 
 
-async def test_who_is_not_in_the_room_gets_nothing():
+async def test_who_is_not_in_the_room_gets_nothing() -> None:
     async with running_world(SMALL) as running:
         tip = running.world.room.extremities[0]
         answer = await running.get(running.world.creator, state_path(running, tip))
         assert (answer.status, answer.errcode) == (403, "M_FORBIDDEN")
 
 
-async def test_an_unsigned_request_is_refused():
+async def test_an_unsigned_request_is_refused() -> None:
     async with running_world(SMALL) as running:
         uri = f"https://{running.world.creator.name}/_matrix/federation/v1/event/$x"
         connector = aiohttp.TCPConnector(ssl=running.authority.client_context())
@@ -84,12 +86,12 @@ async def test_an_unsigned_request_is_refused():
             assert answer.status == 401
 
 
-async def test_dead_servers_refuse_connections_but_their_keys_are_known_to_notaries():
+async def test_dead_servers_refuse_connections_but_their_keys_are_known_to_notaries() -> None:
     async with running_world(SMALL, dead=[2]) as running:
         (dead,) = names_of(running.world, [2])
         with pytest.raises(aiohttp.ClientConnectorError):
             await running.client.request("GET", dead, "/_matrix/key/v2/server")
-        body = {"server_keys": {dead: {}}}
+        body: dict[str, Any] = {"server_keys": {dead: {}}}
         answer = await running.client.request(
             "POST", running.world.creator.name, "/_matrix/key/v2/query", body
         )
@@ -98,7 +100,7 @@ async def test_dead_servers_refuse_connections_but_their_keys_are_known_to_notar
         assert running.world.creator.name in keys["signatures"]
 
 
-async def test_events_sent_to_a_resident_enter_the_room_and_forks_are_resolved():
+async def test_events_sent_to_a_resident_enter_the_room_and_forks_are_resolved() -> None:
     async with running_world(SMALL) as running:
         join = await running.join_partially()
         room = running.world.room
@@ -117,19 +119,19 @@ async def test_events_sent_to_a_resident_enter_the_room_and_forks_are_resolved()
         assert len(room.current_state()) == SMALL.members + 7 + 1
 
 
-def room_event(running: RunningWorld, template: dict) -> bytes:
+def room_event(running: RunningWorld, template: dict[str, Any]) -> bytes:
     homeserver = running.homeserver
     return orjson.dumps(sign_event(template, running.world.room.version, homeserver.name, homeserver.key))
 
 
-async def test_behaviours_are_what_they_are_called():
+async def test_behaviours_are_what_they_are_called() -> None:
     async with running_world(SMALL) as running:
         join = await running.join_partially()
         prev = running.world.room.event(join.event_id).prev_event_ids[0]
         path = state_path(running, prev, "state")
         server = running.world.servers[1]
 
-        async def ask(treatment: behaviour.Behaviour):
+        async def ask(treatment: behaviour.Behaviour) -> PeerResponse:
             running.residents.behave(server.name, treatment)
             return await asyncio.wait_for(running.get(server, path), 10)
 
@@ -160,7 +162,7 @@ async def test_behaviours_are_what_they_are_called():
         assert (await answer).status == 200
 
 
-async def test_an_endless_answer_goes_on_until_the_reader_leaves():
+async def test_an_endless_answer_goes_on_until_the_reader_leaves() -> None:
     async with running_world(SMALL) as running:
         server = running.world.servers[1]
         running.residents.behave(server.name, breaking.Endless(), Endpoint.KEY_SERVER)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import grpc
+from partialstate import Deadlines, PartialStateClient
 from unpaddedbase64 import encode_base64
 
 from partialstate_service.domain.ids import ServerName
@@ -16,8 +16,6 @@ from partialstate_service.matrix.ed25519 import SigningKey
 
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 15.0
-# It takes a second or so until the service listens: gRPC's own pauses between attempts would add as much again.
-_EAGER: Final = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100))
 
 
 class ServiceFailedError(Exception):
@@ -61,17 +59,19 @@ async def running_service(
 
 
 async def _wait_until_ready(process: asyncio.subprocess.Process, target: str, log: Path) -> None:
-    async with grpc.aio.insecure_channel(target, options=_EAGER) as channel:
-        ready = asyncio.ensure_future(channel.channel_ready())
+    """Return once the service answers; a call is repeated until it does, or the deadline passes."""
+    async with PartialStateClient(target, deadlines=Deadlines(read_s=START_TIMEOUT_S)) as client:
+        ready = asyncio.ensure_future(anext(client.list_partial_rooms()))
         ended = asyncio.ensure_future(process.wait())
-        done, waiting = await asyncio.wait(
-            {ready, ended}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, waiting = await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-        if ready not in done:
-            tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise ServiceFailedError(f"the service did not start:\n{tail}")
+        if ended in done or ready.exception() is not None:
+            raise ServiceFailedError(f"the service did not start:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -1,5 +1,6 @@
 """Joining a room through a resident server, with most of its members omitted."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,8 @@ class Joined:
 
     event_id: EventId
     generation: int
+    registered_in_s: float
+    """How long the service took to register the partial join, durably."""
 
 
 async def join_room(homeserver: Homeserver, room_id: RoomId, user: UserId, via: ServerName) -> Joined:
@@ -39,6 +42,8 @@ async def join_room(homeserver: Homeserver, room_id: RoomId, user: UserId, via: 
     if answer.status != 200:  # noqa: PLR2004 - OK
         raise JoinFailedError(f"{via} answered {answer.status} {answer.errcode} to send_join")
 
+    clock = asyncio.get_running_loop().time
+    began = clock()
     # Before anything is persisted: from here on no frontend of this homeserver takes the room for a full one.
     try:
         registration = await homeserver.service.register_partial_join(
@@ -54,6 +59,7 @@ async def join_room(homeserver: Homeserver, room_id: RoomId, user: UserId, via: 
         generation = registration.generation
     except ResponseNotPartialError:
         generation = 0  # the resident server omitted nobody: an ordinary, full join
+    registered_in_s = clock() - began
     try:
         room = await _persist_join(homeserver, room_id, version, join, answer.json, via, generation)
     except JoinFailedError:
@@ -63,7 +69,7 @@ async def join_room(homeserver: Homeserver, room_id: RoomId, user: UserId, via: 
     homeserver.rooms[room_id] = room
     if generation:
         await homeserver.service.confirm_join(room_id, generation)
-    return Joined(event_id, generation)
+    return Joined(event_id, generation, registered_in_s)
 
 
 async def _make_join(

@@ -1,4 +1,4 @@
-"""Behaviours that break the connection, or never let it end."""
+"""Behaviours that break the connection, draw it out, or never let it end."""
 
 import asyncio
 from dataclasses import dataclass
@@ -74,4 +74,26 @@ class Dripping(Behaviour):
         for byte in body:
             await response.write(bytes([byte]))
             await asyncio.sleep(self.interval_s)
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class Paced(Behaviour):
+    """Sends the honest answer piece by piece, spread over *duration_s* seconds: a server with little bandwidth."""
+
+    duration_s: float
+    pieces: int = 20
+
+    async def answer(self, request: web.Request, honest: HonestAnswer) -> web.StreamResponse:
+        """See `Behaviour`."""
+        answer = await honest()
+        body = answer.body
+        if answer.status != web.HTTPOk.status_code or not isinstance(body, bytes):
+            return answer
+        response = web.StreamResponse(headers={**_JSON, "Content-Length": str(len(body))})
+        await response.prepare(request)
+        size = -(-len(body) // self.pieces)
+        for start in range(0, len(body), size):
+            await response.write(body[start : start + size])
+            await asyncio.sleep(self.duration_s / self.pieces)
         return response
