@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 
 from partialstate._calls.statuses import error_of
+from partialstate._calls.true_status import TrueStatus, is_of_write
 from partialstate._wire import checks as wire
 from partialstate.checks import CheckRequest, Decision
 from partialstate.errors import DeadlineExceededError, PartialStateError, ServiceDefectError, UnavailableError
@@ -62,6 +63,7 @@ class _Exchange:
 
     def __init__(self, call: "_Call") -> None:
         self._call = call
+        self._status = TrueStatus(call)
         self._waiting: deque[_Waiting] = deque()
         self._writing = asyncio.Lock()
         self._reader = asyncio.create_task(self._read())
@@ -101,7 +103,9 @@ class _Exchange:
                 if not waiting.done():
                     waiting.set_result(wire.result(answer.result))
         except grpc.aio.AioRpcError as failure:
-            error = error_of(failure)
+            said = self._status.of(failure)
+            if not is_of_write(said):
+                error = error_of(said)
         except asyncio.CancelledError:
             pass  # the call was ended on our side
         finally:

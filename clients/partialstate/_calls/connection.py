@@ -1,13 +1,14 @@
 """One channel to the service: every call goes through here, for its token, deadline, repetitions and errors."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import grpc
 
 from partialstate._calls.statuses import error_of
+from partialstate._calls.true_status import TrueStatus
 from partialstate.errors import (
     NotReconciledError,
     PartialStateError,
@@ -113,16 +114,20 @@ class Connection:
 
         async def attempt(remaining_s: float) -> Any:
             call = method(None, timeout=remaining_s, metadata=self._metadata)
+            status = TrueStatus(call)
             try:
                 async for message in messages():
-                    await call.write(message)
-                await call.done_writing()
-            except asyncio.InvalidStateError:
-                pass  # the service ended the call before it had everything: its status says why
+                    if not await _is_sent(call.write(message)):
+                        break
+                else:
+                    await _is_sent(call.done_writing())
             except BaseException:
                 call.cancel()
                 raise
-            return await call
+            try:
+                return await call
+            except grpc.aio.AioRpcError as failure:
+                raise status.of(failure) from None
 
         return await self._repeated(attempt, deadline_s, repeatable=repeatable)
 
@@ -171,6 +176,15 @@ class Connection:
             if not resumes or clock() + delay_s > failing_since + policy.resume_for_s:
                 raise error
             await asyncio.sleep(delay_s)
+
+
+async def _is_sent(sending: Awaitable[None]) -> bool:
+    """Whether something could be sent; if not, the service ended the call, and its answer or status says why."""
+    try:
+        await sending
+    except (asyncio.InvalidStateError, grpc.aio.InternalError, grpc.aio.AioRpcError):
+        return False
+    return True
 
 
 def _is_passing(error: PartialStateError) -> bool:
