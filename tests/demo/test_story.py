@@ -26,7 +26,7 @@ def test_the_demo_succeeds_and_accounts_for_every_decision() -> None:
     assert got["full", "state_ids at the event that we sent", member] == "200"
     figures = {figure["name"]: figure["value"] for figure in summary["figures"]}
     assert figures["imported_events"] >= 300
-    assert {"unable"} < set(summary["outcomes"].values())
+    assert "unable" in summary["outcomes"].values()
 
 
 def test_a_wrong_argument_is_a_usage_error() -> None:

@@ -1,15 +1,28 @@
 """What all parts of the frontend work with."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from partialstate import PartialStateClient
 
 from partialstate_service.demo.frontend.held_room import HeldRoom
 from partialstate_service.demo.x_matrix import SignedClient
+from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import RoomId, ServerName
 from partialstate_service.federation.protocol import KeySource
 from partialstate_service.matrix.ed25519 import KeyId, SigningKey
+
+MAX_ANSWERED = 10_000
+
+
+class AnsweredRequest(NamedTuple):
+    """A request of another server, and the status that it got; *origin* is empty where it is not authenticated."""
+
+    origin: str
+    endpoint: Endpoint
+    status: int
 
 
 class NotInRoomError(LookupError):
@@ -27,6 +40,8 @@ class Homeserver:
     keys: KeySource
     now_ms: Callable[[], int]
     rooms: dict[RoomId, HeldRoom] = field(default_factory=dict)
+    answered: deque[AnsweredRequest] = field(default_factory=lambda: deque(maxlen=MAX_ANSWERED))
+    """The latest requests of other servers."""
 
     def room(self, room_id: str) -> HeldRoom:
         """Return a room that is held, or raise `NotInRoomError`."""
