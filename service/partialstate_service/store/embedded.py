@@ -36,7 +36,7 @@ async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", supervisor.__file__),
         *(str(data_dir), str(server_socket), str(settings.stop_grace_s), str(settings.start_timeout_s)),
-        *_command(settings, data_dir, server_socket),
+        *server_command(settings, data_dir, server_socket),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         # A Ctrl-C in the terminal is for us: the server must outlast our own orderly end.
@@ -57,7 +57,8 @@ async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
         await process.wait()
 
 
-def _command(settings: StoreSettings, data_dir: Path, server_socket: Path) -> list[str]:
+def server_command(settings: StoreSettings, data_dir: Path, server_socket: Path) -> list[str]:
+    """Return how the server is started: private, durable, and never evicting."""
     options = {
         "port": "0",
         "unixsocket": str(server_socket),

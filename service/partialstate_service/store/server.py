@@ -1,7 +1,9 @@
 """Speaking to the server: plain commands, batches of them, and scripts; the one place that sees the driver's errors."""
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from redis.asyncio import Redis
@@ -23,37 +25,44 @@ class Server:
 
     async def command(self, *words: Argument) -> Any:
         """Return the reply to one command."""
-        try:
+        with _driver(str(words[0])):
             return await self._client.execute_command(*words)
-        except RedisError as error:
-            raise _unavailable(str(words[0]), error) from error
 
     async def batch(self, *commands: Sequence[Argument]) -> list[Any]:
         """Return the replies to commands that are sent together; others may come between them."""
-        try:
+        replies: list[Any] = []
+        with _driver(str(commands[0][0])):
             async with self._client.pipeline(transaction=False) as pipeline:
                 for words in commands:
                     pipeline.execute_command(*words)
-                replies: list[Any] = await pipeline.execute()
-        except RedisError as error:
-            raise _unavailable(str(commands[0][0]), error) from error
+                replies = await pipeline.execute()
         return replies
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Return the reply of the script `scripts/<name>.lua`."""
         called = script(name)
-        try:
+        words = (len(keys), *keys, *arguments)
+        with _driver(name):
             try:
-                return await self._client.execute_command(
-                    "EVALSHA", called.digest, len(keys), *keys, *arguments
-                )
+                return await self._client.execute_command("EVALSHA", called.digest, *words)
             except NoScriptError:
-                return await self._client.execute_command("EVAL", called.source, len(keys), *keys, *arguments)
-        except RedisError as error:
-            raise _unavailable(name, error) from error
+                return await self._client.execute_command("EVAL", called.source, *words)
 
 
-def _unavailable(what: str, error: Exception) -> StoreUnavailableError:
-    """Log the driver's text and return the error for the caller, which is without it."""
-    _log.warning("the store failed in %s: %s: %s", what, type(error).__name__, error)
-    return StoreUnavailableError(f"the store did not answer, or refused ({what})")
+@contextmanager
+def _driver(what: str) -> Iterator[None]:
+    """Turn the driver's errors into ours, and keep a cancellation that it swallows.
+
+    It awaits with `asyncio.wait_for`, which before Python 3.12 returns normally when the result and a cancellation come at
+    the same time: a task that is being stopped would go on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        yield
+    except RedisError as error:
+        _log.warning("the store failed in %s: %s: %s", what, type(error).__name__, error)
+        raise StoreUnavailableError(f"the store did not answer, or refused ({what})") from error
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
