@@ -120,19 +120,19 @@ class Workers:
                 await resync.load()
                 await resync.recover()
                 log.info("room recovered", servers_asked=len(resync.sources.records()))
-                await self._report(lease, resync, None)
+                await resync.report()
                 slot.release()
                 await self._linger(lease, resync)
             except KeysAwaitedError as error:
                 due_ms = self._services.now_ms() + int(self._limits.keys_retry_s * 1000)
                 resync.board.failed(str(error), due_ms)
-                await self._report(lease, resync, RoomStatus.RESYNCING)
+                await resync.report(RoomStatus.RESYNCING)
             except NoServerLeftError as error:
                 now_ms = self._services.now_ms()
                 # At least a moment later: a candidate without cooldown has just been of no use.
                 due_ms = max(resync.sources.next_available_ms() or 0, now_ms + 1000)
                 resync.board.failed(str(error), due_ms)
-                await self._report(lease, resync, RoomStatus.STALLED)
+                await resync.report(RoomStatus.STALLED)
                 log.info("room stalled", retry_in_s=round((due_ms - now_ms) / 1000, 1), reason=str(error))
             else:
                 return None
@@ -145,12 +145,12 @@ class Workers:
         self._lingering += 1
         try:
             with self._mirror.waking(lease.room_id) as changed:
-                while await changed.wait(self._limits.linger_s):
-                    room = self._mirror.rooms.get(lease.room_id)
-                    if room is None or room.generation != lease.generation:
-                        return
+                # Looked at before the first wait too: events may have come while the last of the state was fetched.
+                while (room := self._mirror.rooms.get(lease.room_id)) and room.generation == lease.generation:
                     if room.pending_events:
                         await resync.recover()
+                    if not await changed.wait(self._limits.linger_s):
+                        return
         finally:
             self._lingering -= 1
 
@@ -169,7 +169,7 @@ class Workers:
                     if self._services.now_ms() - renewed_ms >= renew_every_s * 1000:
                         renewed_ms = self._services.now_ms()
                         await self._services.registry.renew(lease, renewed_ms, self._lease_ttl_ms)
-                    await self._report(lease, resync, None)
+                    await resync.report()
             except PartialStateError as error:
                 lost.append(error)
                 if work is not None:
@@ -186,11 +186,6 @@ class Workers:
             attendant.cancel()
             with suppress(asyncio.CancelledError):
                 await attendant
-
-    async def _report(self, lease: Lease, resync: RoomResync, status: RoomStatus | None) -> None:
-        progress = resync.board.unreported()
-        if progress is not None or status is not None:
-            await self._services.registry.report_progress(lease, progress or resync.board.current(), status)
 
 
 class _Slot:
