@@ -60,6 +60,7 @@ from partialstate.recovered_state import (
     RoomServers,
     StateBefore,
 )
+from partialstate.recovered_states import RecoveredStates
 from partialstate.rooms import (
     Destinations,
     Ending,
@@ -123,6 +124,7 @@ __all__ = [
     "RecordedEvents",
     "RecoveredEvent",
     "RecoveredRecord",
+    "RecoveredStates",
     "RefusedError",
     "Registration",
     "RegistrationOutcome",

@@ -8,6 +8,7 @@
     {"record": "current_state_complete", "position", "base"}
     {"record": "servers", "position", "in_room", "missed", "device_list_position", "complete"}
     {"record": "end", "position", "generation", "complete", "event_count", "verdict_count"}
+    {"record": "state", "type", "state_key", "event_id"}    with --current: the whole current state, and nothing else
 
 A state is a delta: `base` names the event whose state before it is meant, null the empty state (state_before) or the
 current state so far (current_state); an `event_id` of null removes the slot.

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from partialstate.cli.inputs import InputError
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.record_lines import record_lines
 from partialstate.cli.rooms_commands import Generation, Room, current_generation
 from partialstate.cli.session import Session, command
 from partialstate.recovered_state import LogEnd
+from partialstate.recovered_states import RecoveredStates
 
 Position = Annotated[int, typer.Option(min=0, help="A position in the log, as `state` printed it.")]
 
@@ -29,9 +31,17 @@ async def state(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on as the log grows, until the room's partial state ends.")
     ] = False,
+    current: Annotated[
+        bool, typer.Option("--current", help="Only the room's current state, whole: one line per slot.")
+    ] = False,
 ) -> None:
     """Print the recovered state as JSON lines, the last one of kind `end`."""
+    if current and (after or follow):
+        raise InputError("--current is the whole of what there is: it goes with neither --after nor --follow")
     meant = await current_generation(session, room, generation)
+    if current:
+        await _print_current_state(session, room, meant)
+        return
     records = session.client.recovered_state(room, meant, after_position=after, follow=follow)
     async with aclosing(records):
         async for record in records:
@@ -39,6 +49,21 @@ async def state(
                 session.output.json_line(line)
             if isinstance(record, LogEnd):
                 session.output.flush()
+
+
+async def _print_current_state(session: Session, room: str, generation: int) -> None:
+    states = RecoveredStates()
+    async with aclosing(session.client.recovered_state(room, generation)) as records:
+        async for record in records:
+            states.add(record)
+            if isinstance(record, LogEnd):
+                for (kind, state_key), event_id in sorted(states.current_state().items()):
+                    session.output.json_line(_slot(kind, state_key, event_id))
+                session.output.json_line({"record": "end", **shape(record)})
+
+
+def _slot(kind: str, state_key: str, event_id: str) -> dict[str, str]:
+    return {"record": "state", "type": kind, "state_key": state_key, "event_id": event_id}
 
 
 async def ack(session: Session, room: Room, position: Position, generation: Generation = None) -> None:

@@ -418,6 +418,26 @@ def test_state_prints_a_line_per_event_and_slot(fake, run):
     assert (request.generation, request.after_position, request.follow) == (2, 4, True)
 
 
+def test_state_prints_the_whole_current_state(fake, run):
+    record = recovered_pb.StreamRecoveredStateResponse
+    name = types_pb2.StateEntry(type="m.room.name", state_key="", event_id="$n")
+    before = recovered_pb.StateBefore(event_id="$e", entries=[name], complete=True)
+    current = recovered_pb.CurrentState(optional_base_event_id="$e", complete=True)
+    end = recovered_pb.LogEnd(generation=3, position=2, complete=True)
+    fake.on(
+        "StreamRecoveredState",
+        streaming(
+            record(position=1, state_before=before),
+            record(position=2, current_state=current),
+            record(position=2, end=end),
+        ),
+    )
+    state, last = lines(run("state", "!r:a", "--generation", "3", "--current"))
+    assert state == {"record": "state", "type": "m.room.name", "state_key": "", "event_id": "$n"}
+    assert (last["record"], last["complete"]) == ("end", True)
+    assert run("state", "!r:a", "--current", "--follow").exit_code == 2
+
+
 def test_ack_and_confirm_import(fake, run):
     fake.on(
         "AckImport", answering(recovered_pb.AckImportResponse(acknowledged_position=5, state_token=TOKEN))
