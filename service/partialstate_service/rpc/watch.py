@@ -1,6 +1,8 @@
 """WatchService: the changes of the registry, as they happen."""
 # ruff: noqa: N802 - the names are those of the RPCs
 
+from contextlib import aclosing
+
 from partialstate.v1 import watch_service_pb2 as pb
 from partialstate.v1 import watch_service_pb2_grpc as pb_grpc
 
@@ -26,9 +28,10 @@ class WatchServicer(pb_grpc.WatchServiceServicer):
         if request.HasField("optional_after"):
             after = convert.state_token(request.optional_after)
         room_id = convert.room_id(request.room_id) if request.room_id else None
-        async for change in self._mirror.watch(after, _QUEUE_LIMIT):
-            if room_id is None or change.room_id in (None, room_id):
-                await context.write(change_message(change))
+        async with aclosing(self._mirror.watch(after, _QUEUE_LIMIT)) as changes:
+            async for change in changes:
+                if room_id is None or change.room_id in (None, room_id):
+                    await context.write(change_message(change))
 
 
 def change_message(change: Change) -> pb.WatchResponse:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 
@@ -76,7 +76,7 @@ class RedisMirror:
             await self._index.read(())
         self._require_reconciled()
 
-    async def watch(self, after: StateToken | None, queue_limit: int) -> AsyncIterator[Change]:
+    async def watch(self, after: StateToken | None, queue_limit: int) -> AsyncGenerator[Change, None]:
         if after is not None and after.revision > self._token.revision:
             await self._catch_up()
         with self._watchers.watching(queue_limit) as watcher:

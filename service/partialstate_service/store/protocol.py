@@ -8,7 +8,7 @@ Every call raises `StoreUnavailableError` when the store does not answer in time
 always given by the caller. Writes are idempotent as their docstrings say.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -371,8 +371,8 @@ class Mirror(Protocol):
     async def at_most_stale(self, max_age_s: float) -> None:
         """Return once the mirror was known to be current at most *max_age_s* ago."""
 
-    def watch(self, after: StateToken | None, queue_limit: int) -> AsyncIterator[Change]:
-        """Yield every change after *after* (None: after now), in order, each once.
+    def watch(self, after: StateToken | None, queue_limit: int) -> AsyncGenerator[Change, None]:
+        """Yield every change after *after* (None: after now), in order, each once. Close it when done.
 
         Raises TokenTooOld, ForeignToken; a reader that lags more than *queue_limit* changes is ended with an error.
         A periodic Change with room_id None is a bookmark.
