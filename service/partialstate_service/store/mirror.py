@@ -92,7 +92,7 @@ class RedisMirror:
                     last = news.token
                 yield news or _bookmark(last)
 
-    def waking(self, room_id: RoomId) -> AbstractContextManager[RoomSignal]:
+    def waking(self, room_id: RoomId | None) -> AbstractContextManager[RoomSignal]:
         return self._watchers.waking(room_id)
 
     async def _catch_up(self) -> None:

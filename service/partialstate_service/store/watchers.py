@@ -76,15 +76,16 @@ class Watchers:
 
     def __init__(self) -> None:
         self._watchers: set[Watcher] = set()
-        self._signals: dict[RoomId, set[Signal]] = {}
+        self._signals: dict[RoomId | None, set[Signal]] = {}
 
     def tell(self, change: Change) -> None:
         """Show a change to everybody whom it concerns."""
         for watcher in self._watchers:
             watcher.offer(change)
         if change.room_id is not None:
-            for signal in self._signals.get(change.room_id, ()):
-                signal.set()
+            for key in (change.room_id, None):
+                for signal in self._signals.get(key, ()):
+                    signal.set()
 
     def restart(self, error: PartialStateError) -> None:
         """End all readers: changes were missed. Whatever room one waits for may have changed."""
@@ -105,8 +106,8 @@ class Watchers:
             self._watchers.discard(watcher)
 
     @contextmanager
-    def waking(self, room_id: RoomId) -> Iterator[Signal]:
-        """Yield a signal of one room."""
+    def waking(self, room_id: RoomId | None) -> Iterator[Signal]:
+        """Yield a signal of one room, or, with None, of all."""
         signal = Signal()
         self._signals.setdefault(room_id, set()).add(signal)
         try:
