@@ -16,6 +16,7 @@ from partialstate_service.domain.errors import (
     StoreUnavailableError,
 )
 from partialstate_service.domain.ids import Generation, Position, RoomId
+from partialstate_service.store.connection import UnsuitableStoreError
 from partialstate_service.store.keys import Keys
 from partialstate_service.store.records import tombstone_of
 from partialstate_service.store.server import Argument, Server
@@ -47,7 +48,9 @@ class Changes:
             [secrets.token_hex(8), secrets.token_hex(8), SCHEMA],
         )
         if int(schema) > SCHEMA:
-            raise StoreUnavailableError(f"the store was written by a newer release (schema {int(schema)})")
+            raise UnsuitableStoreError(
+                f"the store was written by a newer release (schema {int(schema)}, ours is {SCHEMA}): update this one"
+            )
 
     async def announce(self, item: str) -> None:
         """Name what is about to be written ("C chunk", "L life room"), so that it is dropped if nothing commits it.

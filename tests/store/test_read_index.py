@@ -1,0 +1,106 @@
+"""A check is answered by a read that was issued after it arrived."""
+
+import asyncio
+
+import pytest
+from partialstate_service.domain.errors import StoreUnavailableError
+from partialstate_service.domain.ids import EventId, Revision
+from partialstate_service.store.keys import Keys
+from partialstate_service.store.read_index import ReadIndex
+
+
+class HeldServer:
+    """A server whose answers are held until they are let go; each says what was committed when it was *issued*."""
+
+    def __init__(self):
+        self.committed = 0
+        self.issued = asyncio.Queue()
+
+    async def run(self, name, keys, arguments):
+        answer = asyncio.get_running_loop().create_future()
+        asked = list(arguments[2:])
+        reply = [b"store", b"%d" % self.committed, b"chain", b"1", [], [b"!room:here"] * len(asked)]
+        self.issued.put_nowait((answer, reply, asked))
+        return await answer
+
+
+class Replica:
+    def __init__(self):
+        self.revision = 0
+
+    async def follow(self, reading):
+        self.revision = reading.token.revision
+        return True
+
+
+@pytest.fixture
+async def parts():
+    server, replica = HeldServer(), Replica()
+    index = ReadIndex(server, Keys("mps"), replica.follow, lambda: Revision(replica.revision))
+    task = asyncio.create_task(index.run())
+    yield server, replica, index
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_read_in_flight_is_never_joined(parts):
+    server, replica, index = parts
+    early = asyncio.create_task(index.read([EventId("$a")]))
+    first, first_reply, _ = await server.issued.get()
+    server.committed = 5
+    late = asyncio.create_task(index.read([EventId("$b")]))
+    later = asyncio.create_task(index.read([EventId("$c")]))
+    await asyncio.sleep(0)
+    first.set_result(first_reply)
+    assert await early == {"$a": "!room:here"}
+    assert replica.revision == 0
+    assert not late.done()
+    second, second_reply, asked = await server.issued.get()
+    assert asked == ["$b", "$c"]
+    second.set_result(second_reply)
+    assert await late == {"$b": "!room:here"}
+    assert await later == {"$c": "!room:here"}
+    assert replica.revision == 5
+
+
+async def test_one_read_serves_all_who_wait(parts):
+    server, _, index = parts
+    first = asyncio.create_task(index.read(()))
+    answer, reply, _ = await server.issued.get()
+    many = [asyncio.create_task(index.read([EventId(f"${i}")])) for i in range(100)]
+    await asyncio.sleep(0)
+    answer.set_result(reply)
+    await first
+    answer, reply, asked = await server.issued.get()
+    assert len(asked) == 100
+    answer.set_result(reply)
+    await asyncio.gather(*many)
+    assert server.issued.empty()
+
+
+async def test_who_gives_up_does_not_disturb_the_others(parts):
+    server, _, index = parts
+    impatient = asyncio.create_task(index.read(()))
+    patient = asyncio.create_task(index.read(()))
+    answer, reply, _ = await server.issued.get()
+    impatient.cancel()
+    answer.set_result(reply)
+    await patient
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+
+
+async def test_a_failed_read_fails_those_who_waited_for_it_only(parts):
+    server, _, index = parts
+    unlucky = [asyncio.create_task(index.read(())) for _ in range(3)]
+    answer, _, _ = await server.issued.get()
+    lucky = asyncio.create_task(index.read(()))
+    await asyncio.sleep(0)
+    answer.set_exception(StoreUnavailableError("gone"))
+    for task in unlucky:
+        with pytest.raises(StoreUnavailableError):
+            await task
+    answer, reply, _ = await server.issued.get()
+    answer.set_result(reply)
+    await lucky
