@@ -3,18 +3,9 @@
 import pytest
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.rooms import RoomStatus
-from partialstate_service.store.open import open_store
-from partialstate_service.store.settings import StoreSettings
-from support.resyncing import recovered_state, resyncing
+from support.resyncing import assert_exact, resyncing
 
 SMALL = WorldSize(members=40, servers=6, messages=3)
-
-
-@pytest.fixture
-async def store(tmp_path):
-    async with open_store(StoreSettings(data_dir=tmp_path / "store")) as store:
-        await store.registry.mark_reconciled()
-        yield store
 
 
 @pytest.mark.parametrize("version", ["6", "11", "12"])
@@ -24,4 +15,4 @@ async def test_a_room_is_recovered_with_exactly_its_full_state(store, tmp_path, 
         room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         assert room.state_verified
         assert room.pending_events == 0
-        assert await recovered_state(resync, joined) == dict(resync.running.world.room.current_state())
+        await assert_exact(resync, joined)

@@ -24,7 +24,7 @@ from partialstate_service.federation.protocol import FederationLimits
 from partialstate_service.federation.signing import LocalSigner
 from partialstate_service.matrix.event import StateKey
 from partialstate_service.matrix.room_versions import room_version
-from partialstate_service.ownership.log_records import CurrentStateRecord, StateBeforeRecord
+from partialstate_service.ownership.log_records import CurrentStateRecord, EventRecord, StateBeforeRecord
 from partialstate_service.ownership.recovered_log import RecoveredLog
 from partialstate_service.ownership.registration import Registration
 from partialstate_service.ownership.send_join import JoinHeader
@@ -176,6 +176,23 @@ async def recovered_state(resync: Resync, joined: Joined) -> dict[StateKey, str]
                 current = dict(before[record.base])
             _apply(current, record.entries)
     return current
+
+
+async def assert_exact(resync: Resync, joined: Joined) -> None:
+    """Assert that the log holds exactly what the room's servers hold: the current state, and every event that it needs.
+
+    An event is compared as the servers send it, so that a redacted or otherwise changed copy is noticed.
+    """
+    room = resync.running.world.room
+    state = await recovered_state(resync, joined)
+    assert state == dict(room.current_state())
+    events = {r.event_id: r for r in await resync.records(joined) if isinstance(r, EventRecord)}
+    for event_id, record in events.items():
+        assert not record.rejected
+        assert orjson.loads(record.json) == room.event(event_id).raw, event_id
+    recorded = {joined.join.event_id}
+    before_join = set(room.state_before(joined.join.event_id).values())
+    assert before_join | room.auth_chain([*before_join, *recorded]) <= events.keys() | recorded
 
 
 def _apply(state: dict[StateKey, str], entries: Iterable[tuple[StateKey, str]]) -> None:

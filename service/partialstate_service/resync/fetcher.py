@@ -5,50 +5,26 @@ threshold: a tenth). What is held already is never fetched.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.federation.protocol import ResidentServers, StateIds
-from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.resync.doubtful import Doubtful
 from partialstate_service.resync.held import HeldEvents
 from partialstate_service.resync.sources import Sources
-from partialstate_service.resync.verifier import Verification, Verifier
+from partialstate_service.resync.verifier import Verifier
 
 _BATCH_EVENTS = 500
 _BATCH_BYTES = 4 * 1024 * 1024
 _CONCURRENT_EVENT_REQUESTS = 5
 _SERVERS_PER_EVENT = 3
+_STATE_PAYS_FROM_ONE_IN = 10
+"""A `/state` is fetched when at least this share of it is missing."""
 _NOTARIES = 3
 """How many of the room's servers are asked for keys that nobody else has."""
-
-
-@dataclass(slots=True)
-class Unverifiable:
-    """Events that were fetched and could not be verified."""
-
-    key_unknown: dict[EventId, Event] = field(default_factory=dict)
-    badly_signed: dict[EventId, Event] = field(default_factory=dict)
-
-    def ids(self) -> set[EventId]:
-        """Return the ids of all of them."""
-        return {*self.key_unknown, *self.badly_signed}
-
-    def note(self, result: Verification, asked_for: set[EventId]) -> None:
-        """Note what of *result* was asked for: the latest copy of an event counts."""
-        for event in result.valid:
-            self.key_unknown.pop(event.event_id, None)
-            self.badly_signed.pop(event.event_id, None)
-        for found, noted in (
-            (result.key_unknown, self.key_unknown),
-            (result.badly_signed, self.badly_signed),
-        ):
-            for event_id, event in found.items():
-                if event_id in asked_for:
-                    noted[event_id] = event
 
 
 class Fetcher:
@@ -72,7 +48,7 @@ class Fetcher:
         self._verifier = verifier
         self._held = held
         self._on_progress = on_progress
-        self.unverifiable = Unverifiable()
+        self.doubtful = Doubtful()
         self.fetched = 0
         self.verified = 0
 
@@ -86,50 +62,70 @@ class Fetcher:
         Raises `FederationError` of *server* if it fails at what it alone can give.
         """
         everything = {*ids.pdu_ids, *ids.auth_chain_ids, after}
-        self.unverifiable = Unverifiable()
+        self.doubtful = Doubtful()
         missing = self._missing(everything)
-        if len(missing) * 10 >= len(everything):
-            await self._fetch_state(server, after, missing)
+        if _is_much(missing, everything):
+            await self._fetch_state(server, after, missing, named=len(everything))
             missing = self._missing(everything)
-        await self.fetch_events(missing, self._servers_for_event(server))
-        # Anybody can spoil the signatures of a good event: what does not verify counts only once others sent it too.
-        doubtful = self.unverifiable.ids() & everything
-        await self.fetch_events(doubtful, self._servers_for_event(None, without=server))
+            if _is_much(missing, everything):
+                text = f"/state lacks {len(missing)} of the {len(everything)} events that /state_ids names"
+                raise FederationError(Outcome.INVALID, server, text=text)
+        await self._fetch_events(missing, self._servers_for_event(server))
+        await self._dispel_doubts(server, after, everything)
         return self._missing(everything)
 
-    async def fetch_events(
-        self, wanted: Iterable[EventId], servers: Sequence[ServerName] | None = None
-    ) -> None:
-        """Fetch single events, each from the first of *servers* that gives it (the best three, unless given).
+    async def fetch_events(self, wanted: Iterable[EventId]) -> None:
+        """Fetch single events, each from the first server that gives it; those that nobody gives stay missing."""
+        wanted = set(wanted)
+        await self._fetch_events(wanted, self._servers_for_event(None))
+        await self._settle_altered(wanted)
 
-        Those that nobody gives stay missing.
+    async def _dispel_doubts(self, server: ServerName, after: EventId, wanted: set[EventId]) -> None:
+        """Ask others for what *server* sent in a form that anybody can make of a good event.
+
+        Signatures can be broken and content can be changed without changing an event's id; what does not verify
+        counts only once others have sent it too.
         """
-        asked = self._servers_for_event(None) if servers is None else servers
+        others = self._servers_for_event(None, without=server)
+        for other in others:
+            doubtful = self.doubtful.ids() & wanted
+            if not _is_much(doubtful, wanted):
+                break
+            try:
+                await self._fetch_state(other, after, doubtful, named=len(wanted))
+            except FederationError as error:
+                self._sources.failed(error)
+        await self._fetch_events(self.doubtful.ids() & wanted, others)
+        await self._settle_altered(wanted)
+
+    async def _settle_altered(self, wanted: set[EventId]) -> None:
+        """Hold the redacted copies of events that nobody has unaltered."""
+        await self._held.add_verified(self.doubtful.take_altered(wanted))
+        await self._held.flush()
+
+    async def _fetch_events(self, wanted: set[EventId], servers: Sequence[ServerName]) -> None:
         gate = asyncio.Semaphore(_CONCURRENT_EVENT_REQUESTS)
         batch: list[bytes] = []
 
         async def fetch(event_id: EventId) -> None:
             async with gate:
-                body = await self._event(event_id, asked)
+                body = await self._event(event_id, servers)
             if body is not None:
                 batch.append(body)
                 if len(batch) >= _BATCH_EVENTS:
-                    await self._verify_batch(batch, asked_for)
+                    await self._verify_batch(batch, wanted)
 
-        asked_for = set(wanted)
-        pending = sorted(asked_for)
+        pending = sorted(wanted)
         for start in range(0, len(pending), _BATCH_EVENTS):
             async with asyncio.TaskGroup() as group:
                 for event_id in pending[start : start + _BATCH_EVENTS]:
                     group.create_task(fetch(event_id))
-            await self._verify_batch(batch, asked_for)
+            await self._verify_batch(batch, wanted)
         await self._held.flush()
 
     def _missing(self, wanted: Iterable[EventId]) -> set[EventId]:
-        unverifiable = self.unverifiable.ids()
-        return {
-            event_id for event_id in wanted if event_id not in self._held and event_id not in unverifiable
-        }
+        doubtful = self.doubtful.ids()
+        return {event_id for event_id in wanted if event_id not in self._held and event_id not in doubtful}
 
     async def _event(self, event_id: EventId, servers: Sequence[ServerName]) -> bytes | None:
         for server in servers:
@@ -150,12 +146,22 @@ class Fetcher:
         excluded = [server for server in (preferred, without) if server is not None]
         return [*first, *self._sources.available(without=excluded)][:_SERVERS_PER_EVENT]
 
-    async def _fetch_state(self, server: ServerName, after: EventId, missing: set[EventId]) -> None:
-        """Stream `/state` of *server* and hold those of *missing* that it brings and that verify."""
+    async def _fetch_state(
+        self, server: ServerName, after: EventId, missing: set[EventId], *, named: int
+    ) -> None:
+        """Stream `/state` of *server* and hold those of *missing* that it brings and that verify.
+
+        An answer of many more events than the *named* ones is given up: it might never end.
+        """
         batch: list[bytes] = []
         size = 0
+        count = 0
         async with aclosing(self._servers.state(server, self._room_id, after)) as elements:
             async for element in elements:
+                count += 1
+                if count > 2 * named + _BATCH_EVENTS:
+                    text = f"/state has many more events than the {named} that are needed"
+                    raise FederationError(Outcome.INVALID, server, text=text)
                 batch.append(element.body)
                 size += len(element.body)
                 if len(batch) >= _BATCH_EVENTS or size >= _BATCH_BYTES:
@@ -173,8 +179,12 @@ class Fetcher:
         self.fetched += len(bodies)
         notaries = self._sources.available()[:_NOTARIES]
         result = await self._verifier.verify(bodies, self._version, self._room_id, notaries)
-        valid = [event for event in result.valid if event.event_id in asked_for]
-        self.verified += len(valid)
-        self.unverifiable.note(result, asked_for)
-        await self._held.add_verified(valid)
+        intact = self.doubtful.note(result, asked_for)
+        self.verified += len(intact)
+        await self._held.add_verified(intact)
         self._on_progress(self.fetched, self.verified)
+
+
+def _is_much(part: Collection[EventId], whole: Collection[EventId]) -> bool:
+    """Say whether one large answer costs less than an answer for each."""
+    return len(part) * _STATE_PAYS_FROM_ONE_IN >= len(whole)

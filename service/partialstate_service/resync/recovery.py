@@ -81,11 +81,14 @@ class Recovery:
     async def state_after(self, after: EventId) -> Snapshot:
         """Return the verified state after *after*.
 
-        Raises `NoServerLeftError` when every server has refused, failed or told what cannot be true; it may be
-        tried again when the first cooldown is over. Raises `KeysAwaitedError` while keys may still turn up.
+        Raises `NoServerLeftError` when every server has refused, failed or told what cannot be true, each asked once
+        (twice after a time-out); it may be tried again when the first cooldown is over. Raises `KeysAwaitedError`
+        while keys may still turn up.
         """
         suspect: Snapshot | None = None
         asked: set[ServerName] = set()
+        timed_out: set[ServerName] = set()
+        opinions = 0
         last_failure = "there is no server to ask"
         while candidates := self._sources.available(without=asked):
             server = candidates[0]
@@ -95,10 +98,15 @@ class Recovery:
             except FederationError as error:
                 last_failure = str(error)
                 self._sources.failed(error)
+                if error.outcome is Outcome.TIMEOUT and server not in timed_out:
+                    timed_out.add(server)
+                else:
+                    asked.add(server)
                 continue
             except SnapshotRefusedError as refusal:
                 last_failure = f"{server}: {refusal}"
                 self._sources.failed(FederationError(Outcome.INVALID, server, text=str(refusal)))
+                asked.add(server)
                 continue
             self._sources.succeeded(server)
             if not snapshot.left_out:
@@ -106,7 +114,8 @@ class Recovery:
             # Homeservers do carry such state; but one that does not is preferred.
             suspect = suspect or snapshot
             asked.add(server)
-            if len(asked) > self._policy.other_opinions:
+            opinions += 1
+            if opinions > self._policy.other_opinions:
                 break
         if suspect is None:
             raise NoServerLeftError(last_failure)
@@ -143,7 +152,7 @@ class Recovery:
 
     def _unverifiable(self, needed: Iterable[EventId]) -> dict[EventId, Event]:
         """Return those of *needed* that cannot be verified, unless waiting may still help."""
-        found = self._fetcher.unverifiable
+        found = self._fetcher.doubtful
         unknown = {i: found.key_unknown[i] for i in needed if i in found.key_unknown}
         if unknown and not (self._patience_is_over() and self._policy.omit_unverifiable):
             raise KeysAwaitedError(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, ServerName
-from partialstate_service.domain.rooms import PartialRoom, ResyncStage
+from partialstate_service.domain.rooms import PartialRoom, ResyncStage, RoomStatus
 from partialstate_service.federation.protocol import ResidentServers
 from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.parsing import parse_event_bytes
@@ -120,6 +120,13 @@ class RoomResync:
         await self._replay_and_log()
         self.board.stage(ResyncStage.DONE)
 
+    async def report(self, status: RoomStatus | None = None) -> None:
+        """Report the progress if there is any news in it, and *status* if one is given."""
+        progress = self.board.unreported()
+        if progress is not None or status is not None:
+            progress = progress or self.board.current()
+            await self._services.registry.report_progress(self._lease, progress, status)
+
     async def _take_up_recorded(self) -> None:
         recorded = await self._services.registry.recorded_events(self._lease.room_id, self._sequence)
         for item in recorded:
@@ -214,6 +221,8 @@ class RoomResync:
         ]
         if not self._unlogged:
             return
+        # Whoever sees the room recovered shall see also how: which servers were asked, and what was left out.
+        await self.report()
         replayed_ids = [replayed.event_id for replayed in self._unlogged]
         chains = auth_closure(replayed_ids, self._held.events) - self._recorded.keys()
         await self._log.append(
