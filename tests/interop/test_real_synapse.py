@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.matrix.ed25519 import KeyId
 from partialstate_service.matrix.keys import parse_server_keys
+from support.homeservers import eventually
 from support.judge import synapse_python
 from support.synapses import Synapse, running_synapse
 
@@ -113,13 +115,6 @@ def published_key(session: aiohttp.ClientSession) -> Callable[[ServerName, KeyId
     return lookup
 
 
-async def eventually(what: Callable[[], Awaitable[bool]], *, within_s: float = 40) -> None:
-    """Ask until it is so."""
-    async with asyncio.timeout(within_s):
-        while not await what():
-            await asyncio.sleep(0.05)
-
-
 async def recovered_current_state(
     service: PartialStateClient, room_id: RoomId, generation: int
 ) -> set[EventId]:
@@ -170,9 +165,16 @@ def lose_transactions(
     monkeypatch.setattr(SignedClient, "request", lossy)
 
 
-async def test_a_partial_join_to_a_real_synapse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory with a short path: there will be a socket in it."""
+    with tempfile.TemporaryDirectory(prefix="interop-") as path:
+        yield Path(path)
+
+
+async def test_a_partial_join_to_a_real_synapse(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert PYTHON is not None
-    async with federation(PYTHON, tmp_path) as there:
+    async with federation(PYTHON, directory) as there:
         world, room_id, ours = there.world, there.world.room.room_id, there.ours
         room_path, federation_path = quote(room_id, safe=""), "/_matrix/federation/v1"
         anna = await there.resident.register("anna")
@@ -258,10 +260,12 @@ async def test_a_partial_join_to_a_real_synapse(tmp_path: Path, monkeypatch: pyt
                     recovered = asyncio.ensure_future(
                         recovered_current_state(service, room_id, joined.generation)
                     )
-                    await service.retry_resync(room_id)
                     async with asyncio.timeout(60):
+                        # The log is gone once its import is confirmed, so the import waits until it is read here.
+                        async with held.writing:
+                            await service.retry_resync(room_id)
+                            current = await recovered
                         imported = await frontend.full(room_id)
-                        current = await recovered
                     assert imported >= SIZE.members
                     assert not held.partial_events
 

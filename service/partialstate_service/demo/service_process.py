@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,14 +23,31 @@ class ServiceFailedError(Exception):
     """The service did not start; the text ends with the last of what it logged."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceProcess:
+    """A running service: where it listens, and its process."""
+
+    target: str
+    process: asyncio.subprocess.Process
+
+
 @asynccontextmanager
 async def running_service(
     name: ServerName, key: SigningKey, directory: Path, settings: Mapping[str, str]
 ) -> AsyncIterator[str]:
-    """Run `python -m partialstate_service serve` for the homeserver *name*; yield where it listens.
+    """Run `service_process`; yield where it listens."""
+    async with service_process(name, key, directory, settings) as service:
+        yield service.target
 
-    *settings* are more of its settings, named as in the environment but without the prefix. What it needs on disk, and its
-    log, is in *directory*. The process ends with the block.
+
+@asynccontextmanager
+async def service_process(
+    name: ServerName, key: SigningKey, directory: Path, settings: Mapping[str, str]
+) -> AsyncIterator[ServiceProcess]:
+    """Run `python -m partialstate_service serve` for the homeserver *name*, until the block ends.
+
+    *settings* are more of its settings, named as in the environment but without the prefix. What it needs on disk, and
+    its log, is in *directory*, whose path has to be short: there is a socket in it. A later run goes on with its store.
     """
     key_file = directory / "signing.key"
     version = key.key_id.partition(":")[2]
@@ -43,7 +61,7 @@ async def running_service(
     }
     environment = others | {f"PARTIALSTATE_{setting}": value for setting, value in chosen.items()}
     log = directory / "service.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "partialstate_service", "serve"),
             env=environment,
@@ -53,7 +71,7 @@ async def running_service(
         )
     try:
         await _wait_until_ready(process, target, log)
-        yield target
+        yield ServiceProcess(target, process)
     finally:
         await _stop(process)
 
