@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 
@@ -11,6 +12,7 @@ from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.endpoints import Endpoint
 from support.homeservers import RunningHomeserver, eventually, homeserver, kill, store_process
 
+UNABLE = "ORG.MATRIX.MSC3895_UNABLE_DUE_TO_PARTIAL_STATE"
 SIZE = WorldSize(members=300, servers=10, messages=2)
 
 
@@ -65,13 +67,36 @@ async def test_without_the_service_a_frontend_refuses_what_needs_it_and_takes_ev
         kill(first)
         await first.process.wait()
         refused = await ours.ask(f"state_ids/{room}?event_id={joined.event_id}")
-        assert (refused.status, refused.errcode) == (
-            403,
-            "ORG.MATRIX.MSC3895_UNABLE_DUE_TO_PARTIAL_STATE",
-        )
+        assert (refused.status, refused.errcode) == (403, UNABLE)
         newcomer = f"%40newcomer%3A{ours.member.name.replace(':', '%3A')}"
         unable = await ours.ask(f"make_join/{room}/{newcomer}?ver=11")
         assert (unable.status, unable.errcode) == (404, "M_NOT_FOUND")
-        # A /send is never refused; an event that cannot be recorded yet waits for its sender's next attempt.
+        # A /send is never refused, though its event can only be recorded and persisted once the service is back.
+        event_id = await ours.send_to_us("while the service is away")
+        held = frontend.homeserver.room(ours.room_id)
+        assert not held.holds(event_id)
         async with ours.service():
-            await ours.send_to_us("after the crash")
+
+            async def is_held() -> bool:
+                return held.holds(event_id)
+
+            await eventually(is_held)
+            assert event_id in held.partial_events
+
+
+async def test_a_store_that_lost_everything_is_told_again_what_is_held() -> None:
+    async with homeserver(SIZE) as ours, ours.service() as first, ours.frontend() as frontend:
+        await ours.join(frontend)
+        said = await frontend.say(ours.room_id, "alice", "before the loss")
+        heard = await ours.send_to_us("from another server")
+        kill(first)
+        await first.process.wait()
+        shutil.rmtree(ours.directory / "store")
+        async with ours.service():
+            room = ours.room_id.replace("!", "%21").replace(":", "%3A")
+            refused = await ours.ask(f"state_ids/{room}?event_id={said.event_id}")
+            assert (refused.status, refused.errcode) == (403, UNABLE)
+            service = frontend.homeserver.service
+            assert (await service.get_partial_room(ours.room_id)).room.pending_event_count >= 3
+            await becomes_exactly_full(ours, frontend)
+            assert frontend.homeserver.room(ours.room_id).holds(heard)

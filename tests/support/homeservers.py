@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from partialstate import PartialStateClient
 from partialstate_service.demo.certificates import CertificateAuthority
 from partialstate_service.demo.frontend.frontend import ReferenceFrontend, running_frontend
 from partialstate_service.demo.frontend.joining import Joined
@@ -66,8 +65,7 @@ class RunningHomeserver:
         return running_frontend(self.ours, self.authority, self.directory / "ca.pem", self.target)
 
     async def join(self, frontend: ReferenceFrontend, localpart: str = "alice") -> Joined:
-        """Reconcile and join the room, through the server that created it."""
-        await reconcile(frontend.homeserver.service)
+        """Join the room through the server that created it."""
         return await frontend.join(self.room_id, localpart, self.world.creator.name)
 
     def release_state(self) -> None:
@@ -87,12 +85,6 @@ class RunningHomeserver:
     async def ask(self, path: str) -> PeerResponse:
         """Ask us as the member."""
         return await self.member.request("GET", self.ours.name, f"/_matrix/federation/v1/{path}")
-
-
-async def reconcile(service: PartialStateClient) -> None:
-    """Say that no room is held as partial, as a homeserver does that starts for the first time."""
-    page = await anext(service.list_partial_rooms())
-    await service.reconcile_rooms(page.state_token, [])
 
 
 @asynccontextmanager

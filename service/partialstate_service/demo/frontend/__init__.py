@@ -8,5 +8,6 @@ service asks for. One file per concern; read them in this order:
   persisted;
 * `sending` records an event and its destinations before it goes out;
 * `answering` asks for a decision on each request of another server and does what the verdict says;
+* `reconciling` tells the service at the start, and whenever it has forgotten, which rooms are held as partial;
 * `importing` imports the recovered state, and ends the partial state.
 """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aiohttp import web
-from partialstate import Decision, ErrorResponse, Verdict, decision_without_service
+from partialstate import Decision, ErrorResponse, NotReconciledError, Verdict, decision_without_service
 
 from partialstate_service.demo.frontend import answers
 from partialstate_service.demo.frontend.checking import (
@@ -20,6 +20,7 @@ from partialstate_service.demo.frontend.checking import (
 from partialstate_service.demo.frontend.held_room import HeldRoom
 from partialstate_service.demo.frontend.homeserver import Homeserver
 from partialstate_service.demo.frontend.receiving import allows_server, take_transaction
+from partialstate_service.demo.frontend.reconciling import reconcile
 from partialstate_service.demo.resident.refusals import FederationRefusedError
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
@@ -74,6 +75,10 @@ async def answer_room_request(
         endpoint, origin, room_id, event_ids, request, [] if room is None else candidates(room, walked)
     )
     decision = await homeserver.service.decide(question)
+    if isinstance(decision.failure, NotReconciledError):
+        # The service's store is fresh or has lost writes: it needs to be told what we hold, and then decides again.
+        await reconcile(homeserver)
+        decision = await homeserver.service.decide(question)
     if decision.verdict is Verdict.PROCEED and room is not None and room.partial_events:
         # The service holds no such partial room but we hold partial events: it has forgotten. Then nothing is decided.
         decision = decision_without_service(question)

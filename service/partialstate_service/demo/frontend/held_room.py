@@ -19,6 +19,9 @@ class HeldRoom:
     version: RoomVersion
     seed: SharedState
     """The state in the send_join response: all that is known before our join until the resync is done."""
+    join_event_id: EventId
+    joined_via: ServerName
+    servers_at_join: frozenset[ServerName]
     generation: int
     """The generation of the partial join; 0: the room is full."""
     events: dict[EventId, Event] = field(default_factory=dict)

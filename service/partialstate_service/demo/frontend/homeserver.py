@@ -1,5 +1,6 @@
 """What all parts of the frontend work with."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import RoomId, ServerName
 from partialstate_service.federation.protocol import KeySource
 from partialstate_service.matrix.ed25519 import KeyId, SigningKey
+from partialstate_service.matrix.event import JsonObject
 
 MAX_ANSWERED = 10_000
+MAX_STAGED = 1_000
 
 
 class AnsweredRequest(NamedTuple):
@@ -42,6 +45,10 @@ class Homeserver:
     rooms: dict[RoomId, HeldRoom] = field(default_factory=dict)
     answered: deque[AnsweredRequest] = field(default_factory=lambda: deque(maxlen=MAX_ANSWERED))
     """The latest requests of other servers."""
+    staged: "asyncio.Queue[tuple[ServerName, JsonObject]]" = field(
+        default_factory=lambda: asyncio.Queue(MAX_STAGED)
+    )
+    """Events of other servers that wait for the service, each with the server that sent it."""
 
     def room(self, room_id: str) -> HeldRoom:
         """Return a room that is held, or raise `NotInRoomError`."""

@@ -1,6 +1,5 @@
 """The import of the recovered state, and with it the end of the partial state."""
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -12,10 +11,14 @@ from partialstate import (
     PartialStateClient,
     RecoveredEvent,
     RecoveredRecord,
+    RoomNotPartialError,
+    StaleGenerationError,
     StateBefore,
 )
 
 from partialstate_service.demo.frontend.held_room import HeldRoom
+from partialstate_service.demo.frontend.homeserver import Homeserver
+from partialstate_service.demo.frontend.reconciling import reconcile
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event import StateKey
 from partialstate_service.matrix.parsing import parse_event
@@ -74,12 +77,22 @@ class _Import:
             self.changes = {}
 
 
-async def import_recovered_state(service: PartialStateClient, room: HeldRoom) -> AsyncIterator[int]:
-    """Follow the recovered state of a partial room until the room is full.
+async def import_recovered_state(homeserver: Homeserver, room: HeldRoom) -> int:
+    """Follow the recovered state of a partial room until the room is full; return the number of imported events."""
+    reading = _Import(room)
+    while room.is_partial:
+        generation, reading = room.generation, _Import(room)
+        try:
+            await _follow(homeserver.service, room, generation, reading)
+        except (RoomNotPartialError, StaleGenerationError):
+            # The service has another account of the room than we have: it lost its store, or we lost its answer.
+            await reconcile(homeserver)
+            if room.generation == generation:
+                raise
+    return reading.event_count
 
-    Yields the number of imported events whenever something was applied.
-    """
-    generation, reading = room.generation, _Import(room)
+
+async def _follow(service: PartialStateClient, room: HeldRoom, generation: int, reading: _Import) -> None:
     async with aclosing(service.recovered_state(room.room_id, generation, follow=True)) as records:
         async for record in records:
             if not isinstance(record, LogEnd):
@@ -91,9 +104,7 @@ async def import_recovered_state(service: PartialStateClient, room: HeldRoom) ->
                 await service.ack_import(room.room_id, generation, record.position)
                 if record.complete and await _is_confirmed(service, room, generation, record.position):
                     room.generation = 0
-            yield reading.event_count
-            if not room.is_partial:
-                return
+                    return
 
 
 async def _is_confirmed(service: PartialStateClient, room: HeldRoom, generation: int, position: int) -> bool:

@@ -18,6 +18,8 @@ from partialstate_service.matrix.room_versions import ROOM_VERSIONS, EventIdForm
 from partialstate_service.matrix.shared_state import SharedState
 from partialstate_service.matrix.signing import sign_event
 
+MAX_KEY_WITNESSES = 3
+
 
 class JoinFailedError(Exception):
     """The room was not joined; the text says why."""
@@ -104,11 +106,13 @@ async def _persist_join(
     generation: int,
 ) -> HeldRoom:
     raws = [*response["state"], *response["auth_chain"], response.get("event", join)]
-    also_ask = [via, *map(parse_server_name, response.get("servers_in_room", ())[:3])]
+    servers = frozenset(map(parse_server_name, response.get("servers_in_room", ())))
+    also_ask = [via, *sorted(servers)[:MAX_KEY_WITNESSES]]
     events = await verified_events(homeserver, raws, version, room_id, also_ask=also_ask)
     if not events or events[-1].event_id != event_id_of(join, version):
         raise JoinFailedError(f"{via} did not return our join")
-    room = HeldRoom(room_id, version, SharedState(), generation)
+    event_id = events[-1].event_id
+    room = HeldRoom(room_id, version, SharedState(), event_id, via, servers, generation)
     hold_outliers(room, events[:-1])
     in_state = {event_id_of(raw, version) for raw in response["state"]}
     room.seed = SharedState().with_changes(

@@ -30,7 +30,7 @@ async def persist_event(homeserver: Homeserver, room: HeldRoom, event: Event) ->
 async def _recorded(homeserver: Homeserver, room: HeldRoom, event: Event, state: SharedState) -> bool:
     accepted = _is_allowed(room, event, state)
     recorded = PartialEvent(
-        _pdu(event),
+        pdu_of(event),
         ProvisionalVerdict.ACCEPTED if accepted else ProvisionalVerdict.REJECTED,
         _checked_state_after(room, event, state) if accepted and event.type in CHECKED_STATE else (),
     )
@@ -56,11 +56,12 @@ def _checked_state_after(room: HeldRoom, event: Event, state: SharedState) -> tu
     events = {**room.events, event.event_id: event}
     # Where branches of the room differ each candidate is named: which of them holds is not known before the resync.
     named = {candidate[slot]: None for slot in _SLOTS for candidate in (after, *others) if slot in candidate}
-    return tuple(_pdu(events[event_id]) for event_id in named)
+    return tuple(pdu_of(events[event_id]) for event_id in named)
 
 
 _SLOTS = tuple((kind, "") for kind in CHECKED_STATE)
 
 
-def _pdu(event: Event) -> Pdu:
+def pdu_of(event: Event) -> Pdu:
+    """Return an event as the service takes it."""
     return Pdu(event_json(event.raw), event.event_id)

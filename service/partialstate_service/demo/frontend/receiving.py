@@ -1,10 +1,12 @@
 """Events that other servers send us. They are taken while the room is partial as at any other time."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from partialstate import NoAnswerError
 
 from partialstate_service.demo.frontend.held_room import HeldRoom
 from partialstate_service.demo.frontend.homeserver import Homeserver, NotInRoomError
@@ -31,14 +33,21 @@ async def take_transaction(
     """Take the events of a `/send` transaction; return the body of the answer, which always is a 200."""
     results: dict[str, dict[str, str]] = {}
     for raw in transaction.get("pdus", ()):
-        event_id, error = await _take(homeserver, origin, raw)
+        try:
+            event_id, error = await take_event(homeserver, origin, raw)
+        except NoAnswerError:
+            # It cannot be recorded now, hence not be persisted; its sender has done its part all the same.
+            event_id, error = _staged(homeserver, origin, raw)
         if event_id:
             results[event_id] = {"error": error} if error else {}
     return {"pdus": results}
 
 
-async def _take(homeserver: Homeserver, origin: ServerName, raw: Any) -> tuple[str, str]:
-    """Take one event; return its id (empty: it has none) and what its sender is told (empty: it is taken)."""
+async def take_event(homeserver: Homeserver, origin: ServerName, raw: Any) -> tuple[str, str]:
+    """Take one event; return its id (empty: it has none) and what its sender is told (empty: it is taken).
+
+    Raises `NoAnswerError` where it has to be recorded first and the service does not answer.
+    """
     event_id = ""
     try:
         room = homeserver.room(raw["room_id"])
@@ -50,6 +59,15 @@ async def _take(homeserver: Homeserver, origin: ServerName, raw: Any) -> tuple[s
         return event_id, str(error)
     except MissingEventError:
         return event_id, "its auth events cannot be had"
+    return event_id, ""
+
+
+def _staged(homeserver: Homeserver, origin: ServerName, raw: JsonObject) -> tuple[str, str]:
+    event_id = event_id_of(raw, homeserver.room(raw["room_id"]).version)
+    try:
+        homeserver.staged.put_nowait((origin, raw))
+    except asyncio.QueueFull:
+        return event_id, "too many events wait here"
     return event_id, ""
 
 
