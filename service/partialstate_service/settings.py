@@ -27,6 +27,8 @@ from partialstate_service.domain.ids import ServerName, parse_server_name
 
 PREFIX = "PARTIALSTATE_"
 CONFIG_VARIABLE = "PARTIALSTATE_CONFIG"
+# Of the command line of the client, which an operator may use in the same shell.
+_CLIENT_VARIABLE = "PARTIALSTATE_TARGET"
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
@@ -204,7 +206,10 @@ def load_settings(config: Path | None = None) -> Settings:
 
     Raises `InvalidSettingsError`.
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {
+        CONFIG_VARIABLE,
+        _CLIENT_VARIABLE,
+    }
     unknown = sorted(
         name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
     )

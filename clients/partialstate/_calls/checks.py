@@ -20,7 +20,7 @@ class CheckCalls(Connection):
 
     async def check(self, request: CheckRequest) -> Decision:
         """Decide one request. Any `PartialStateError` means: no decision (`decide` applies the table for that)."""
-        method = CheckServiceStub(self._channel).Check
+        method = self._stub(CheckServiceStub).Check
         answer = await self._unary(method, wire.request_message(request), self.deadlines.check_s)
         return wire.decision(answer)
 
@@ -48,14 +48,14 @@ class CheckCalls(Connection):
         message = pb.BatchCheckRequest(requests=map(wire.request_message, requests))
         if consistency is not None:
             message.optional_consistency.CopyFrom(words.consistency_message(consistency))
-        method = CheckServiceStub(self._channel).BatchCheck
+        method = self._stub(CheckServiceStub).BatchCheck
         answer: pb.BatchCheckResponse = await self._unary(method, message, self.deadlines.check_s)
         return list(map(wire.result, answer.results))
 
     @asynccontextmanager
     async def stream_check(self) -> AsyncGenerator[CheckStream, None]:
         """Open a stream for many checks: cheaper than a call for each, and concurrent ones overlap."""
-        method = CheckServiceStub(self._channel).StreamCheck
+        method = self._stub(CheckServiceStub).StreamCheck
         stream = CheckStream(lambda: method(None, metadata=self._metadata), self.deadlines.check_s)
         try:
             yield stream

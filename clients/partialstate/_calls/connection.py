@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import grpc
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # generic in their stubs but not at run time
     UnaryCall: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[Any, Any]
     UploadCall: TypeAlias = grpc.aio.StreamUnaryMultiCallable[Any, Any]
     Answers: TypeAlias = grpc.aio.UnaryStreamCall[Any, Any]
+
+_Stub = TypeVar("_Stub")
 
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
     # A page of rooms with thousands of servers each, or a large event, is more than gRPC's 4 MB.
@@ -60,6 +62,7 @@ class Connection:
         self._tls = tls
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._opened: grpc.aio.Channel | None = None
+        self._stubs: dict[Callable[[grpc.aio.Channel], Any], Any] = {}
 
     async def __aenter__(self) -> Self:
         if self._opened is not None:
@@ -74,6 +77,7 @@ class Connection:
         traceback: TracebackType | None,
     ) -> None:
         channel, self._opened = self._opened, None
+        self._stubs.clear()
         if channel is not None:
             await channel.close(None)
 
@@ -93,6 +97,13 @@ class Connection:
         if self._opened is None:
             raise RuntimeError("the client is not open: use it in `async with`")
         return self._opened
+
+    def _stub(self, make: Callable[[grpc.aio.Channel], _Stub]) -> _Stub:
+        """Return the stub of a service, made once: making one costs more than a check."""
+        if (stub := self._stubs.get(make)) is None:
+            stub = self._stubs[make] = make(self._channel)
+        made: _Stub = stub
+        return made
 
     async def _unary(self, method: "UnaryCall", request: Any, deadline_s: float) -> Any:
         """Call *method*, again and again while the service is unavailable and the deadline allows."""

@@ -30,7 +30,7 @@ class RecoveredStateCalls(Connection):
         request = pb.StreamRecoveredStateRequest(
             room_id=room_id, generation=generation, after_position=after_position, follow=follow
         )
-        method = RecoveredStateServiceStub(self._channel).StreamRecoveredState
+        method = self._stub(RecoveredStateServiceStub).StreamRecoveredState
         seen = False
         try:
             async with aclosing(self._answers(lambda: method(request, metadata=self._metadata))) as answers:
@@ -46,7 +46,7 @@ class RecoveredStateCalls(Connection):
     async def ack_import(self, room_id: str, generation: int, position: int) -> Acknowledgement:
         """Say that the recovered state is imported up to *position*; a lower one than before changes nothing."""
         request = pb.AckImportRequest(room_id=room_id, generation=generation, position=position)
-        method = RecoveredStateServiceStub(self._channel).AckImport
+        method = self._stub(RecoveredStateServiceStub).AckImport
         answer = await self._unary(method, request, self.deadlines.write_s)
         return Acknowledgement(answer.acknowledged_position, words.token(answer.state_token))
 
@@ -56,5 +56,5 @@ class RecoveredStateCalls(Connection):
         Raises `ImportIncompleteError`, which says what is left, and `StaleGenerationError`.
         """
         request = pb.ConfirmImportRequest(room_id=room_id, generation=generation, position=position)
-        method = RecoveredStateServiceStub(self._channel).ConfirmImport
+        method = self._stub(RecoveredStateServiceStub).ConfirmImport
         return words.token((await self._unary(method, request, self.deadlines.write_s)).state_token)

@@ -44,7 +44,7 @@ class RoomsCalls(Connection):
                     chunk = piece[start : start + _CHUNK_BYTES]
                     yield pb.RegisterPartialJoinRequest(send_join_response_chunk=chunk)
 
-        method = RoomsServiceStub(self._channel).RegisterPartialJoin
+        method = self._stub(RoomsServiceStub).RegisterPartialJoin
         answer = await self._upload(
             method, messages, self.deadlines.upload_s, repeatable=_is_repeatable(response)
         )
@@ -53,7 +53,7 @@ class RoomsCalls(Connection):
     async def confirm_join(self, room_id: str, generation: int) -> StateToken:
         """Say that the join event is persisted."""
         request = pb.ConfirmJoinRequest(room_id=room_id, generation=generation)
-        method = RoomsServiceStub(self._channel).ConfirmJoin
+        method = self._stub(RoomsServiceStub).ConfirmJoin
         return words.token((await self._unary(method, request, self.deadlines.write_s)).state_token)
 
     async def record_partial_events(self, room_id: str, events: Sequence[PartialEvent]) -> RecordedEvents:
@@ -64,7 +64,7 @@ class RoomsCalls(Connection):
         request = pb.RecordPartialEventsRequest(
             room_id=room_id, events=map(joins_wire.partial_event_message, events)
         )
-        method = RoomsServiceStub(self._channel).RecordPartialEvents
+        method = self._stub(RoomsServiceStub).RecordPartialEvents
         return joins_wire.recorded(await self._unary(method, request, self.deadlines.write_s))
 
     async def record_sent_events(self, room_id: str, events: Sequence[SentEvent]) -> bool:
@@ -75,14 +75,14 @@ class RoomsCalls(Connection):
         request = pb.RecordSentEventsRequest(
             room_id=room_id, events=map(joins_wire.sent_event_message, events)
         )
-        method = RoomsServiceStub(self._channel).RecordSentEvents
+        method = self._stub(RoomsServiceStub).RecordSentEvents
         is_partial: bool = (await self._unary(method, request, self.deadlines.write_s)).room_is_partial
         return is_partial
 
     async def get_partial_room(self, room_id: str) -> RoomSnapshot:
         """Return a room with its resync's progress. Raises `RoomNotPartialError`."""
         request = pb.GetPartialRoomRequest(room_id=room_id)
-        method = RoomsServiceStub(self._channel).GetPartialRoom
+        method = self._stub(RoomsServiceStub).GetPartialRoom
         return rooms_wire.snapshot(await self._unary(method, request, self.deadlines.read_s))
 
     async def list_partial_rooms(
@@ -96,7 +96,7 @@ class RoomsCalls(Connection):
             page_size=page_size,
             statuses=(types_pb2.RoomStatus.ValueType(names.STATUSES.number(status)) for status in statuses),
         )
-        method = RoomsServiceStub(self._channel).ListPartialRooms
+        method = self._stub(RoomsServiceStub).ListPartialRooms
         while True:
             answer = await self._unary(method, request, self.deadlines.read_s)
             yield rooms_wire.page(answer)
@@ -119,7 +119,7 @@ class RoomsCalls(Connection):
             async for room in _each(rooms):
                 yield joins_wire.held_room_message(room)
 
-        method = RoomsServiceStub(self._channel).ReconcileRooms
+        method = self._stub(RoomsServiceStub).ReconcileRooms
         answer = await self._upload(
             method, messages, self.deadlines.upload_s, repeatable=_is_repeatable(rooms)
         )
@@ -128,13 +128,13 @@ class RoomsCalls(Connection):
     async def get_destinations(self, room_id: str) -> Destinations:
         """Return the servers that events of a partial room must be sent to. Raises `RoomNotPartialError`."""
         request = pb.GetDestinationsRequest(room_id=room_id)
-        method = RoomsServiceStub(self._channel).GetDestinations
+        method = self._stub(RoomsServiceStub).GetDestinations
         return rooms_wire.destinations(await self._unary(method, request, self.deadlines.read_s))
 
     async def retry_resync(self, room_id: str, *, additional_servers: Iterable[str] = ()) -> RoomSnapshot:
         """Make the room's next attempt due now and forget cooldowns; ask *additional_servers* too, at most 100."""
         request = pb.RetryResyncRequest(room_id=room_id, additional_servers=additional_servers)
-        method = RoomsServiceStub(self._channel).RetryResync
+        method = self._stub(RoomsServiceStub).RetryResync
         return rooms_wire.snapshot(await self._unary(method, request, self.deadlines.write_s))
 
     async def release_room(self, room_id: str, generation: int, reason: ReleaseReason) -> StateToken:
@@ -147,7 +147,7 @@ class RoomsCalls(Connection):
             generation=generation,
             reason=pb.ReleaseReason.ValueType(names.RELEASE_REASONS.number(reason)),
         )
-        method = RoomsServiceStub(self._channel).ReleaseRoom
+        method = self._stub(RoomsServiceStub).ReleaseRoom
         return words.token((await self._unary(method, request, self.deadlines.write_s)).state_token)
 
 

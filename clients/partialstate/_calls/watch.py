@@ -29,7 +29,7 @@ class WatchCalls(Connection):
         request = pb.WatchRequest(room_id=room_id)
         if after is not None:
             request.optional_after.CopyFrom(words.token_message(after))
-        method = WatchServiceStub(self._channel).Watch
+        method = self._stub(WatchServiceStub).Watch
         async with aclosing(self._answers(lambda: method(request, metadata=self._metadata))) as answers:
             async for answer in answers:
                 request.optional_after.CopyFrom(answer.state_token)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from partialstate._calls.checks import decision_without_service
 from partialstate.checks import CheckRequest, Decision
 from partialstate.cli import json_shapes
 from partialstate.cli.exit_codes import ExitCode, of_verdict
@@ -11,6 +12,7 @@ from partialstate.cli.inputs import InputError, candidate, read_json_lines
 from partialstate.cli.session import Session, command
 from partialstate.consistency import AtLeastAsFresh, BoundedStaleness, Consistency, StateToken
 from partialstate.endpoints import Endpoint
+from partialstate.errors import NoAnswerError
 
 _PANEL = "Restricted joins"
 
@@ -62,7 +64,10 @@ async def check(
         typer.Option(min=0.0, max=60.0, metavar="SECONDS", help="Decide on a registry at most this old."),
     ] = None,
 ) -> ExitCode:
-    """Ask whether a federation request can be answered; the exit code tells the verdict."""
+    """Ask whether a federation request can be answered; the exit code tells the verdict.
+
+    Without a decision (exit code 7) what is printed is what the frontend does then.
+    """
     found = (
         ()
         if candidates is None
@@ -81,9 +86,18 @@ async def check(
         can_issue_invite=can_issue_invite,
         consistency=_consistency(at_least_as_fresh, max_staleness),
     )
-    decision = await session.client.check(request)
-    session.output.result(json_shapes.decision(decision), _text(decision))
+    try:
+        decision = await session.client.check(request)
+    except NoAnswerError as error:
+        _print(session, decision_without_service(request, error))
+        raise
+    _print(session, decision)
     return of_verdict(decision.verdict)
+
+
+def _print(session: Session, decision: Decision) -> None:
+    session.output.result(json_shapes.decision(decision), _text(decision))
+    session.output.flush()
 
 
 def _consistency(token: str | None, max_staleness_s: float | None) -> Consistency | None:

@@ -2,11 +2,13 @@
 
 import importlib
 import sys
+from typing import Annotated
 
 import typer
 
 from partialstate._version import __version__
 from partialstate.cli.exit_codes import ExitCode
+from partialstate.cli.json_shapes import line
 
 _SERVICE = "partialstate_service"
 
@@ -20,9 +22,11 @@ def add_local_commands(app: typer.Typer) -> None:
     )(demo)
 
 
-def version() -> None:
+def version(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Print the version."""
-    print(__version__)
+    print(line({"version": __version__}) if as_json else __version__)
 
 
 def demo(context: typer.Context) -> None:

@@ -186,6 +186,18 @@ def test_a_check_prints_its_decision(fake, run):
     assert run(*CHECK).stdout == "REFUSE: STATE_UNKNOWN (generation 3)\nanswer 403 M_UNABLE: no\n"
 
 
+def test_without_a_decision_a_check_prints_what_the_frontend_does_then(fake, run):
+    fake.on("Check", failing(grpc.StatusCode.UNAVAILABLE, "NOT_RECONCILED"))
+    result = run(*CHECK, "--json")
+    assert result.exit_code == 7
+    decision = json.loads(result.stdout)
+    assert (decision["verdict"], decision["reason"]) == ("REFUSE", "NO_DECISION")
+    assert decision["error"]["http_status"] == 403
+    result = run("check", "--endpoint", "SEND", "--origin", "b.example")
+    assert (result.exit_code, result.stdout) == (7, "PROCEED: NO_DECISION\n")
+    assert "reconcile" in result.stderr
+
+
 def test_a_check_sends_every_field(fake, run, tmp_path):
     fake.on("Check", answering(check_pb.CheckResponse(verdict=check_pb.VERDICT_PROCEED)))
     candidates = tmp_path / "candidates"
@@ -577,3 +589,4 @@ def test_every_command_takes_the_common_options():
 
 def test_version():
     assert CliRunner().invoke(app, ["version"]).stdout == f"{__version__}\n"
+    assert json.loads(CliRunner().invoke(app, ["version", "--json"]).stdout) == {"version": __version__}

@@ -15,7 +15,7 @@ from partialstate.cli.output import Output
 from partialstate.cli.resync_view import ResyncView, age_text
 from partialstate.v1 import rooms_service_pb2 as rooms_pb
 from partialstate.v1 import types_pb2
-from partialstate_service.settings import Settings
+from partialstate_service.settings import Settings, load_settings
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -24,6 +24,13 @@ DEMO = "partialstate_service.demo.__main__"
 
 def test_the_default_target_is_where_a_service_listens_by_default():
     assert Settings.model_fields["listen"].default == DEFAULT_TARGET
+
+
+def test_a_service_may_start_in_the_shell_of_its_client(monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_TARGET", DEFAULT_TARGET)
+    monkeypatch.setenv("PARTIALSTATE_SERVER_NAME", "us.example")
+    monkeypatch.setenv("PARTIALSTATE_SIGNING_KEY_PATH", "key")
+    assert load_settings().listen == DEFAULT_TARGET
 
 
 def test_the_client_needs_neither_the_command_line_nor_the_service():
