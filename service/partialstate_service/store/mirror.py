@@ -77,7 +77,7 @@ class RedisMirror:
         self._require_reconciled()
 
     async def watch(self, after: StateToken | None, queue_limit: int) -> AsyncGenerator[Change, None]:
-        if after is not None and after.revision > self._token.revision:
+        if after is None or after.revision > self._token.revision:
             await self._catch_up()
         with self._watchers.watching(queue_limit) as watcher:
             last = self._token
