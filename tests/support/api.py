@@ -89,7 +89,9 @@ async def running_api(
     store_url: str, *, reconciled: bool = True, config: ServerConfig | None = None, **settings: Any
 ) -> AsyncIterator[Api]:
     """Run a server over a new store at *store_url*, and connect to it."""
-    options = StoreSettings(data_dir=Path("unused"), url=store_url, key_prefix=uuid4().hex)
+    options = StoreSettings(
+        data_dir=Path("unused"), url=store_url, key_prefix=uuid4().hex, bookmark_interval_s=0.2
+    )
     chosen = Settings(server_name=US, signing_key_path="unused", **settings)
     config = config or ServerConfig(listen="127.0.0.1:0", drain_grace_s=1)
     async with (
