@@ -1,0 +1,125 @@
+"""Pods start, answer probes, scale and end as the service needs it."""
+
+import pytest
+from partialstate.v1 import check_service_pb2
+from partialstate_service.store.settings import StoreSettings
+from support.helm_chart import SAMPLES, changed, rendered, sample, sample_values
+
+CHECK_SERVICE = check_service_pb2.DESCRIPTOR.services_by_name["CheckService"].full_name
+EMBEDDED_STOP_S = StoreSettings.__dataclass_fields__["stop_grace_s"].default
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+PLAIN = [name for name in SAMPLES if not sample(name).values["tls"]["secret"]]
+
+
+def pre_stop_s(container) -> int:
+    return container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+
+
+def test_the_grace_period_is_longer_than_the_drain(release):
+    drain_s = release.settings_file()["drain_grace_s"]
+    for pod in release.service_pods():
+        (container,) = pod["spec"]["containers"]
+        needed_s = pre_stop_s(container) + drain_s + EMBEDDED_STOP_S
+        assert pod["spec"]["terminationGracePeriodSeconds"] > needed_s
+
+
+def test_a_pod_waits_before_it_drains_as_long_as_it_is_told(release):
+    for pod in release.service_pods():
+        assert pre_stop_s(pod["spec"]["containers"][0]) == release.values["lifecycle"]["preStopSeconds"]
+
+
+def test_every_container_is_probed(release):
+    for container in release.containers():
+        assert "livenessProbe" in container
+        assert "readinessProbe" in container
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_service_is_probed_by_grpc(name):
+    for pod in sample(name).service_pods():
+        (container,) = pod["spec"]["containers"]
+        assert {container[probe]["grpc"]["port"] for probe in PROBES} == {7790}
+
+
+def test_the_service_behind_tls_is_probed_by_its_port():
+    """The kubelet's gRPC probe speaks no TLS."""
+    for pod in sample("external-tls").service_pods():
+        (container,) = pod["spec"]["containers"]
+        assert [container[probe]["tcpSocket"] for probe in PROBES] == [{"port": "grpc"}] * 3
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_only_readiness_depends_on_whether_checks_are_answered(name):
+    for pod in sample(name).service_pods():
+        (container,) = pod["spec"]["containers"]
+        asked = {probe: container[probe]["grpc"].get("service", "") for probe in PROBES}
+        answers = container["name"] != "resync"
+        assert asked == dict.fromkeys(PROBES, "") | {"readinessProbe": CHECK_SERVICE if answers else ""}
+
+
+def test_a_pod_may_wait_for_its_store_longer_than_the_service_does(release):
+    start_timeout_s = StoreSettings.__dataclass_fields__["start_timeout_s"].default
+    for pod in release.service_pods():
+        probe = pod["spec"]["containers"][0]["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] > start_timeout_s
+
+
+def test_a_rollout_never_lowers_the_number_of_pods_that_answer(release):
+    for deployment in release.of_kind("Deployment"):
+        strategy = deployment["spec"]["strategy"]
+        if release.values["store"]["kind"] == "embedded":
+            assert strategy == {"type": "Recreate"}
+        else:
+            assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_a_disruption_budget_lets_nodes_be_drained(release):
+    for budget in release.of_kind("PodDisruptionBudget"):
+        assert "minAvailable" not in budget["spec"]
+        assert budget["spec"]["maxUnavailable"] != 0
+
+
+def test_every_deployment_has_a_disruption_budget_unless_told_otherwise(release):
+    expected = {
+        deployment["metadata"]["name"]
+        for deployment in release.of_kind("Deployment")
+        if release.values[deployment["metadata"]["name"].rpartition("-")[2]]["podDisruptionBudget"]["enabled"]
+    }
+    assert {budget["metadata"]["name"] for budget in release.of_kind("PodDisruptionBudget")} == expected
+
+
+def test_an_autoscaler_and_a_deployment_do_not_both_set_the_replicas(release):
+    scaled = {
+        scaler["spec"]["scaleTargetRef"]["name"] for scaler in release.of_kind("HorizontalPodAutoscaler")
+    }
+    for deployment in release.of_kind("Deployment"):
+        assert ("replicas" in deployment["spec"]) != (deployment["metadata"]["name"] in scaled)
+
+
+def test_what_is_scaled_by_cpu_requests_cpu():
+    release = sample("scaled")
+    (scaler,) = release.of_kind("HorizontalPodAutoscaler")
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "demo-matrix-partial-state-api"
+    (container,) = release.one("Deployment", "-api")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == "1"
+
+
+def test_changed_settings_make_new_pods():
+    def annotations(values):
+        return [pod["metadata"]["annotations"] for pod in rendered(values).service_pods()]
+
+    values = sample_values("minimal")
+    before = annotations(values)
+    assert all(
+        old["checksum/settings"] != new["checksum/settings"]
+        for old, new in zip(
+            before, annotations(changed(values, {"settings": {"log_level": "debug"}})), strict=True
+        )
+    )
+    assert all(
+        old["checksum/secrets"] != new["checksum/secrets"]
+        for old, new in zip(
+            before, annotations(changed(values, {"tokens": {"value": "another"}})), strict=True
+        )
+    )
+    assert before == annotations(values)

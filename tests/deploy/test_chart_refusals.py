@@ -1,0 +1,53 @@
+"""Values that cannot work are refused, with a text that says what to change."""
+
+import helm_python
+import pytest
+from support.helm_chart import changed, rendered, sample_values
+
+BY_NAME = {"secret": "a", "secretKey": "b"}
+
+# The sample, what is changed in it, and what the refusal must name.
+REFUSED = {
+    "no server name": ("minimal", {"serverName": ""}, "serverName"),
+    "no image": ("minimal", {"image": {"repository": ""}}, "repository"),
+    "an unknown value": ("minimal", {"replicas": 3}, "replicas"),
+    "an unknown mode": ("minimal", {"mode": "both"}, "mode"),
+    "no signing": ("minimal", {"signing": {"key": None}}, "one of signing.key and signing.target"),
+    "two ways of signing": ("minimal", {"signing": {"target": "a:1"}}, "one of signing.key and signing.target"),
+    "nobody authenticated": ("minimal", {"tokens": None}, "set tls.secret or tokens, or allowInsecure"),
+    "client certificates without TLS": ("minimal", {"tls": {"requireClientCertificate": True}}, "needs tls.secret"),
+    "a secret given twice": ("minimal", {"tokens": BY_NAME}, "tokens"),
+    "a secret without its key": ("minimal", {"tokens": {"value": None, "secret": "a"}}, "tokens"),
+    "a bundled store without a password": (
+        "minimal", {"store": {"bundled": {"password": None}}}, "store.bundled.password must be set",
+    ),
+    "a password that breaks a URL": (
+        "minimal", {"store": {"bundled": {"password": {"value": "sixteen@characters/long"}}}}, "password",
+    ),
+    "an external store nowhere": ("minimal", {"store": {"kind": "external"}}, "store.external.url must be set"),
+    "a password without a place": (
+        "all-external", {"store": {"external": {"password": BY_NAME}}}, "belong together",
+    ),
+    "a place without a password": (
+        "external-tls", {"store": {"external": {"password": None}}}, "belong together",
+    ),
+    "an embedded store for two": ("all-embedded", {"all": {"replicas": 2}}, "store.kind embedded needs mode all"),
+    "an embedded store for roles": ("all-embedded", {"mode": "split"}, "store.kind embedded needs mode all"),
+    "scaling by nothing": (
+        "minimal", {"api": {"autoscaling": {"enabled": True}}}, "api.autoscaling needs api.resources.requests.cpu",
+    ),
+    "scaling backwards": ("scaled", {"api": {"autoscaling": {"minReplicas": 11}}}, "minReplicas is above maxReplicas"),
+    "a setting that has a value of its own": ("minimal", {"settings": {"listen": "0.0.0.0:1"}}, "'listen'"),
+    "a secret among the settings": ("minimal", {"settings": {"store_url": "redis://:pw@a"}}, "'store_url'"),
+    "a budget that blocks every drain": (
+        "minimal", {"api": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "maxUnavailable",
+    ),
+    "a drain of no time": ("minimal", {"lifecycle": {"drainSeconds": 0}}, "drainSeconds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("sample", "changes", "text"), REFUSED.values(), ids=REFUSED)
+def test_it_is_refused(sample, changes, text):
+    with pytest.raises(helm_python.HelmError) as refused:
+        rendered(changed(sample_values(sample), changes))
+    assert text in str(refused.value)
