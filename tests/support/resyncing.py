@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 from partialstate_service.demo.world import WorldSize
-from partialstate_service.domain.ids import Generation, Position, RoomId, parse_room_id
+from partialstate_service.domain.ids import EventId, Generation, Position, RoomId, parse_room_id
 from partialstate_service.domain.rooms import PartialRoom, Priority, RoomStatus
 from partialstate_service.federation.assembly import FederationConfig, open_federation
 from partialstate_service.federation.protocol import FederationLimits
@@ -35,6 +35,7 @@ from partialstate_service.resync.verification_task import EventVerdict, verify_c
 from partialstate_service.resync.verifier import Verifier
 from partialstate_service.resync.worker import WorkerLimits, Workers
 from partialstate_service.store.open import Store
+from partialstate_service.store.protocol import RecordedEvent
 from support.worlds import PartialJoin, RunningWorld, running_world
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -105,6 +106,13 @@ class Resync:
         )
         registered, _ = await registration.register(header, join.response, Priority.NORMAL, None)
         return Joined(room_id, registered.generation, join)
+
+    async def record(self, joined: Joined, *event_ids: EventId) -> None:
+        """Record events of the world's room as partial ones that the homeserver accepted."""
+        room = self.running.world.room
+        events = [room.event(event_id) for event_id in event_ids]
+        recorded = [RecordedEvent(e.event_id, e.json, True, e.prev_event_ids) for e in events]
+        await self.store.registry.record_partial_events(joined.room_id, recorded, None, now_ms())
 
     async def until(self, room_id: RoomId, *statuses: RoomStatus, timeout_s: float = 30) -> PartialRoom:
         """Return the room once it has one of *statuses*."""
@@ -190,9 +198,9 @@ async def assert_exact(resync: Resync, joined: Joined) -> None:
     for event_id, record in events.items():
         assert not record.rejected
         assert orjson.loads(record.json) == room.event(event_id).raw, event_id
-    recorded = {joined.join.event_id}
+    recorded = {item.event_id for item in await resync.store.registry.recorded_events(joined.room_id)}
     before_join = set(room.state_before(joined.join.event_id).values())
-    assert before_join | room.auth_chain([*before_join, *recorded]) <= events.keys() | recorded
+    assert before_join | room.auth_chain([*before_join, *recorded]) <= {*events, *recorded}
 
 
 def _apply(state: dict[StateKey, str], entries: Iterable[tuple[StateKey, str]]) -> None:

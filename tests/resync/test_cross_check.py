@@ -1,0 +1,67 @@
+"""A server that leaves members out or makes some up cannot be caught alone: others are asked, and the majority counts."""
+
+from dataclasses import replace
+
+import pytest
+from partialstate_service.demo.resident.behaviour import Lying, unable
+from partialstate_service.demo.resident.lies import OmitsMembers
+from partialstate_service.demo.world import WorldSize
+from partialstate_service.domain.rooms import RoomStatus
+from partialstate_service.resync.recovery import RecoveryPolicy
+from support.forked_rooms import Adds
+from support.resyncing import IMPATIENT, assert_exact, recovered_state, resyncing
+
+SMALL = WorldSize(members=40, servers=6, messages=3)
+TWO = WorldSize(members=40, servers=2, messages=3)
+
+
+def forged_member(world):
+    liar = world.creator
+    return Adds(world, liar, "forged", "m.room.member", liar.user("forged"), membership="join")
+
+
+@pytest.mark.parametrize("lie", [lambda _: OmitsMembers(5), forged_member], ids=["omitted", "forged"])
+@pytest.mark.parametrize("liars", [1, 2])
+async def test_servers_with_another_state_are_outvoted_and_reported(store, tmp_path, lie, liars):
+    async with resyncing(SMALL, store, tmp_path) as resync:
+        world = resync.running.world
+        change = lie(world)
+        for server in world.servers[:liars]:
+            resync.running.residents.behave(server.name, Lying(change))
+        joined = await resync.join()
+        room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+        assert "tell another state" in room.progress.last_failure
+        assert world.creator.name in room.progress.last_failure
+
+
+async def test_where_only_two_differ_the_one_that_we_joined_through_counts_and_it_is_reported(
+    store, tmp_path
+):
+    async with resyncing(TWO, store, tmp_path) as resync:
+        world = resync.running.world
+        resync.running.residents.behave(world.servers[1].name, Lying(OmitsMembers(5)))
+        joined = await resync.join()
+        room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+        assert "1 of 2 servers tell another state" in room.progress.last_failure
+
+
+async def test_where_nobody_else_can_answer_the_one_state_counts(store, tmp_path):
+    async with resyncing(SMALL, store, tmp_path) as resync:
+        for server in resync.running.world.servers[1:]:
+            resync.running.residents.behave(server.name, unable())
+        joined = await resync.join()
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+
+
+async def test_the_cross_check_can_be_turned_off(store, tmp_path):
+    policy = replace(IMPATIENT, recovery=RecoveryPolicy(cross_check=False))
+    async with resyncing(SMALL, store, tmp_path, policy=policy) as resync:
+        world = resync.running.world
+        resync.running.residents.behave(world.creator.name, Lying(OmitsMembers(5)))
+        joined = await resync.join()
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        # What one liar says is verified, and yet not the room's state.
+        assert (await recovered_state(resync, joined)).items() < dict(world.room.current_state()).items()
