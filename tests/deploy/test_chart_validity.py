@@ -44,6 +44,20 @@ def test_names_are_unique_within_a_kind(release):
     assert len(names) == len(set(names))
 
 
+def test_the_longest_release_name_leaves_room_for_what_kubernetes_appends():
+    """A revision's hash has 10 characters, is appended to the name with a dash, and the whole is a label of the pods."""
+    with helm_python.Chart.load(CHART) as chart:
+        files = chart.render(sample_values("minimal"), name="r" * 53)
+    (found,) = (
+        found
+        for name, text in files.items()
+        if name.endswith(".yaml")
+        for found in yaml.safe_load_all(text)
+        if found is not None and found["kind"] == "StatefulSet"
+    )
+    assert len(found["metadata"]["name"]) + len("-0123456789") <= 63
+
+
 def test_every_object_is_in_the_namespace_of_the_release(release):
     assert {found["metadata"]["namespace"] for found in release.objects} == {NAMESPACE}
 

@@ -1,9 +1,9 @@
-{{/* The start of every name. */}}
+{{/* The start of every name; short enough for what Kubernetes appends to a StatefulSet's name in a label. */}}
 {{- define "matrix-partial-state.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
-{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{ .Release.Name | trunc 40 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}
 {{- end -}}
 {{- end }}
 
