@@ -137,10 +137,17 @@ class Recovery:
         closure = auth_closure(wanted, self._held.events)
         rejections = await asyncio.to_thread(rejected_by_auth_events, closure, self._held.events)
         state = build_state(ids.pdu_ids, self._held.events, rejections, unverifiable, self._create_id)
-        state_with, refused = state_after(self._held.events[after], state, self._held.events, rejections)
         rejected = set(rejections)
-        if refused is not None:
-            rejected.add(after)
+        if (left_out := unverifiable.get(after)) is not None:
+            # Which membership holds is unknown, so none does: it could be a leave, and a join the one before it.
+            state_with = {
+                key: held for key, held in state.items() if key != (left_out.type, left_out.state_key)
+            }
+        else:
+            event = self._held.events[after]
+            state_with, refused = state_after(event, state, self._held.events, rejections)
+            if refused is not None:
+                rejected.add(after)
         return Snapshot(
             after=after,
             state=state_with,

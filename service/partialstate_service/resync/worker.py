@@ -1,7 +1,7 @@
 """The workers: take up the room that needs attention most, hold its lease, and never give a room up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -95,7 +95,7 @@ class Workers:
         try:
             due_ms = await self._attempt(lease, slot)
         except LeaseLostError:
-            log.info("lease lost: the room was released, joined again or taken over")
+            log.info("the room is no longer ours: it is full, was released, joined again or taken over")
             return
         except StoreUnavailableError as error:
             log.warning("store unavailable to a resync", error=str(error))
@@ -156,26 +156,20 @@ class Workers:
 
     @asynccontextmanager
     async def _attended(self, lease: Lease, resync: RoomResync) -> AsyncIterator[None]:
-        """Hold the lease and report progress while the work goes on; a lost lease ends the work."""
+        """Hold the lease and report progress while the work goes on; a lost lease ends the work at once."""
         work = asyncio.current_task()
         lost: list[PartialStateError] = []
 
-        async def attend() -> None:
-            renew_every_s = self._limits.lease_ttl_s / 3
-            renewed_ms = self._services.now_ms()
+        async def end_with(attendance: Coroutine[None, None, None]) -> None:
             try:
-                while True:
-                    await asyncio.sleep(self._limits.report_s)
-                    if self._services.now_ms() - renewed_ms >= renew_every_s * 1000:
-                        renewed_ms = self._services.now_ms()
-                        await self._services.registry.renew(lease, renewed_ms, self._lease_ttl_ms)
-                    await resync.report()
+                await attendance
             except PartialStateError as error:
                 lost.append(error)
                 if work is not None:
                     work.cancel()
 
-        attendant = asyncio.create_task(attend(), name=f"attend {lease.room_id}")
+        attendances = [self._hold(lease, resync), self._await_release(lease)]
+        attendants = [asyncio.create_task(end_with(attendance)) for attendance in attendances]
         try:
             yield
         except asyncio.CancelledError:
@@ -183,9 +177,36 @@ class Workers:
                 raise lost[0] from None
             raise
         finally:
-            attendant.cancel()
-            with suppress(asyncio.CancelledError):
-                await attendant
+            for attendant in attendants:
+                attendant.cancel()
+            await asyncio.gather(*attendants, return_exceptions=True)
+
+    async def _hold(self, lease: Lease, resync: RoomResync) -> None:
+        """Renew the lease and report progress, for ever; raise `LeaseLostError` where that fails."""
+        renew_every_s = self._limits.lease_ttl_s / 3
+        renewed_ms = self._services.now_ms()
+        while True:
+            await asyncio.sleep(self._limits.report_s)
+            if self._services.now_ms() - renewed_ms >= renew_every_s * 1000:
+                renewed_ms = self._services.now_ms()
+                await self._services.registry.renew(lease, renewed_ms, self._lease_ttl_ms)
+            await resync.report()
+
+    async def _await_release(self, lease: Lease) -> None:
+        """Raise `LeaseLostError` once the room was left, joined again or is no longer partial.
+
+        Nobody is asked on behalf of such a room any more, however long an answer is being waited for.
+        """
+        seen = False
+        with self._mirror.waking(lease.room_id) as changed:
+            while True:
+                room = self._mirror.rooms.get(lease.room_id)
+                # At first the mirror may lag behind the claim.
+                seen = seen or (room is not None and room.generation >= lease.generation)
+                is_ours = room is not None and room.generation == lease.generation
+                if seen and (not is_ours or (room and room.status is RoomStatus.ABANDONED)):
+                    raise LeaseLostError(lease.room_id)
+                await changed.wait(self._limits.linger_s)
 
 
 class _Slot:
