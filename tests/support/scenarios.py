@@ -32,7 +32,9 @@ from partialstate import (
     RecordOutcome,
     RecoveredEvent,
     Registration,
+    ReleaseReason,
     RoomServers,
+    RoomStatus,
     StateBefore,
     StateEntry,
     Verdict,
@@ -170,6 +172,11 @@ class Scenario:
     def elsie(self) -> Person:
         return self._person(2)
 
+    @property
+    def alice(self) -> Person:
+        """The homeserver's user who joins."""
+        return Person(self.running.homeserver, self.running.user)
+
     def _person(self, number: int) -> Person:
         server = self.world.servers[number]
         return Person(server, server.user(f"u{number}"))
@@ -230,9 +237,9 @@ class Scenario:
 
     # --- what the homeserver does
 
-    async def join(self, via: SimulatedServer | None = None, *, confirmed: bool = True) -> JoinedRoom:
-        """Join the room with omit_members, register and confirm that."""
-        made = await self.running.join_partially(via)
+    async def join(self, *, localpart: str = "alice") -> JoinedRoom:
+        """Let a user join the room with omit_members, register and confirm that."""
+        made = await self.running.join_partially(localpart=localpart)
         join = PartialJoin(
             room_id=self.resident.room_id,
             room_version=str(self.resident.version),
@@ -241,8 +248,7 @@ class Scenario:
         )
         registration = await self.client.register_partial_join(join, made.response)
         assert registration.join_event_id == made.event_id
-        if confirmed:
-            await self.client.confirm_join(join.room_id, registration.generation)
+        await self.client.confirm_join(join.room_id, registration.generation)
         return JoinedRoom(registration, join, made.response)
 
     async def try_record(
@@ -259,6 +265,17 @@ class Scenario:
         recorded = await self.try_record(joined, *events, verdict=verdict)
         assert set(recorded.outcomes) == {RecordOutcome.RECORDED}
         assert recorded.generation == joined.generation
+
+    async def leave(self, joined: JoinedRoom) -> str:
+        """Let the user who joined leave, as a homeserver does: record the event, persist it, say that we left."""
+        leave = self.say(self.alice, "m.room.member", {"membership": "leave"}, self.alice.user_id)
+        await self.record(joined, leave)
+        await self.client.release_room(joined.room_id, joined.generation, ReleaseReason.LEFT)
+        return self.id_of(leave)
+
+    async def status(self) -> RoomStatus:
+        """Return where the room stands."""
+        return (await self.client.get_partial_room(self.resident.room_id)).room.status
 
     async def check(self, event_id: str, endpoint: Endpoint = Endpoint.STATE_IDS) -> Decision:
         """Ask what to answer to the creator's server."""
@@ -326,11 +343,15 @@ async def scenario(
         open_store(store_settings) as store,
         resyncing(size, store, tmp_path, **options) as resync,
     ):
-        settings = Settings(server_name=resync.running.homeserver.name, signing_key_path=Path("unused"))
+        running = resync.running
+        context = running.authority.server_context(running.homeserver.address)
+        settings = Settings(server_name=running.homeserver.name, signing_key_path=Path("unused"))
         config = ServerConfig(listen="127.0.0.1:0", drain_grace_s=1)
         async with (
+            # A homeserver publishes its keys, also to itself.
+            running.residents.listening(running.homeserver, context),
             running_server(servicers(settings, store, Metrics()), config) as address,
-            connected(resync.running, address) as connection,
+            connected(running, address) as connection,
         ):
             yield connection
 

@@ -56,17 +56,27 @@ class RunningWorld:
         """Ask *server* as the homeserver."""
         return await self.client.request("GET", server.name, f"/_matrix/federation/v1/{path}")
 
-    async def join_partially(self, via: SimulatedServer | None = None) -> PartialJoin:
+    async def join_partially(
+        self, via: SimulatedServer | None = None, *, localpart: str = "alice"
+    ) -> PartialJoin:
         """Do make_join and send_join with omit_members at *via* (the room's creator, unless given)."""
         room, resident = self.world.room, via or self.world.creator
-        return await partial_join(self.client, self.homeserver, resident.name, room.room_id, room.version)
+        return await partial_join(
+            self.client, self.homeserver, resident.name, room.room_id, room.version, localpart=localpart
+        )
 
 
 async def partial_join(
-    client: SignedClient, homeserver: SimulatedServer, via: ServerName, room_id: str, version: RoomVersion
+    client: SignedClient,
+    homeserver: SimulatedServer,
+    via: ServerName,
+    room_id: str,
+    version: RoomVersion,
+    *,
+    localpart: str = "alice",
 ) -> PartialJoin:
     """Let a user of *homeserver* do make_join and send_join with omit_members at *via*."""
-    room, user = quote(room_id, safe=""), quote(homeserver.user("alice"), safe="")
+    room, user = quote(room_id, safe=""), quote(homeserver.user(localpart), safe="")
     uri = f"/_matrix/federation/v1/make_join/{room}/{user}?ver={version}"
     template = (await client.request("GET", via, uri)).json["event"]
     if version.event_ids is EventIdFormat.GIVEN:
