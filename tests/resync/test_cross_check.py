@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 from partialstate_service.demo.resident.behaviour import Lying, unable
-from partialstate_service.demo.resident.lies import OmitsMembers
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.resync.recovery import RecoveryPolicy
-from support.forked_rooms import Adds
+from support.forked_rooms import Adds, LeavesOut
 from support.resyncing import IMPATIENT, assert_exact, recovered_state, resyncing
 
 SMALL = WorldSize(members=40, servers=6, messages=3)
@@ -20,7 +19,7 @@ def forged_member(world):
     return Adds(world, liar, "forged", "m.room.member", liar.user("forged"), membership="join")
 
 
-@pytest.mark.parametrize("lie", [lambda _: OmitsMembers(5), forged_member], ids=["omitted", "forged"])
+@pytest.mark.parametrize("lie", [lambda world: LeavesOut(world, 5), forged_member], ids=["omitted", "forged"])
 @pytest.mark.parametrize("liars", [1, 2])
 async def test_servers_with_another_state_are_outvoted_and_reported(store, tmp_path, lie, liars):
     async with resyncing(SMALL, store, tmp_path) as resync:
@@ -40,7 +39,7 @@ async def test_where_only_two_differ_the_one_that_we_joined_through_counts_and_i
 ):
     async with resyncing(TWO, store, tmp_path) as resync:
         world = resync.running.world
-        resync.running.residents.behave(world.servers[1].name, Lying(OmitsMembers(5)))
+        resync.running.residents.behave(world.servers[1].name, Lying(LeavesOut(world, 5)))
         joined = await resync.join()
         room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         await assert_exact(resync, joined)
@@ -60,7 +59,7 @@ async def test_the_cross_check_can_be_turned_off(store, tmp_path):
     policy = replace(IMPATIENT, recovery=RecoveryPolicy(cross_check=False))
     async with resyncing(SMALL, store, tmp_path, policy=policy) as resync:
         world = resync.running.world
-        resync.running.residents.behave(world.creator.name, Lying(OmitsMembers(5)))
+        resync.running.residents.behave(world.creator.name, Lying(LeavesOut(world, 5)))
         joined = await resync.join()
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         # What one liar says is verified, and yet not the room's state.

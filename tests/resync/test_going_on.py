@@ -4,11 +4,10 @@ import asyncio
 import time
 
 from partialstate_service.demo.resident.behaviour import Behaviour, Lying
-from partialstate_service.demo.resident.lies import OmitsMembers
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.ids import EventId
 from partialstate_service.domain.rooms import RoomStatus
-from support.forked_rooms import say_after
+from support.forked_rooms import LeavesOut, say_after
 from support.misbehaviours import EVENT, STATE, STATE_IDS
 from support.resyncing import assert_exact, resyncing
 
@@ -33,7 +32,7 @@ async def test_a_restarted_worker_fetches_nothing_that_was_fetched_before(store,
         residents, world = resync.running.residents, resync.running.world
         stuck = Stuck()
         for server in world.servers:
-            residents.behave(server.name, Lying(OmitsMembers(4)), STATE)
+            residents.behave(server.name, Lying(LeavesOut(world, 4)), STATE)
             residents.behave(server.name, stuck, EVENT)
         joined = await resync.join()
         await asyncio.wait_for(stuck.asked.wait(), 20)

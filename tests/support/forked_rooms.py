@@ -1,4 +1,4 @@
-"""Events of a world's room elsewhere than at its end, and events that the room does not have."""
+"""Events of a world's room elsewhere than at its end, and lies about what is in the room's state."""
 
 from typing import Any
 
@@ -18,6 +18,26 @@ def say_after(world: World, server: SimulatedServer, *prevs: EventId) -> SignedE
     raw["prev_events"] = list(prevs)
     raw["depth"] = 1 + max(world.room.event(prev).depth for prev in prevs)
     return world.room.put(sign_event(raw, world.room.version, server.name, server.key))
+
+
+class LeavesOut:
+    """A lie: leaves the *count* latest members out of the state; what remains is consistent, and wrong."""
+
+    def __init__(self, world: World, count: int) -> None:
+        members = [event for event in world.room.events.values() if event.membership == "join"][-count:]
+        self._ids = {event.event_id for event in members}
+        self._users = {event.state_key for event in members}
+
+    def __call__(self, body: dict[str, Any]) -> None:
+        """Change *body*, of `/state` or `/state_ids`."""
+        if "pdus" in body:
+            body["pdus"] = [
+                event
+                for event in body["pdus"]
+                if not (event["type"] == "m.room.member" and event["state_key"] in self._users)
+            ]
+        if "pdu_ids" in body:
+            body["pdu_ids"] = [event_id for event_id in body["pdu_ids"] if event_id not in self._ids]
 
 
 class Adds:

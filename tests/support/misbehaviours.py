@@ -15,6 +15,7 @@ from partialstate_service.demo.world import World
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.federation.protocol import FederationLimits
+from support.forked_rooms import LeavesOut
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -99,7 +100,7 @@ MISBEHAVIOURS: Sequence[Misbehaviour] = (
     _lies("changed_membership", lies.changes_membership, "invalid"),
     _lies("repeats_events", lies.repeats_events, "ok"),
     _lies("no_auth_chain", lies.omits_auth_chain, "ok"),
-    _lies("omits_members", lies.OmitsMembers(3), "ok"),
+    Misbehaviour("leaves_members_out", lambda world: Lying(LeavesOut(world, 3)), ("ok",)),
     Misbehaviour("message_in_state", lambda world: Lying(_first_message(world)), ("invalid",)),
     Misbehaviour("two_in_one_slot", lambda world: Lying(_former_name(world)), ("invalid",)),
 )
