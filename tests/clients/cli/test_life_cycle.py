@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from partialstate_service.demo.resident.behaviour import Behaviour, Honest, unable
 from partialstate_service.demo.service_process import running_service
 from partialstate_service.demo.world import WorldSize
@@ -19,6 +20,8 @@ from support.worlds import PartialJoin, RunningWorld, running_world
 SIZE = WorldSize(members=60, servers=6, messages=3)
 # What a command may take on a busy machine; none comes near.
 PATIENCE_S = 60
+# Many processes, one after the other.
+pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass(frozen=True)
