@@ -261,6 +261,7 @@ class TestRelease:
         assert [event.event_id for event in await store.registry.recorded_events(ROOM)] == [JOIN, "$a"]
         await store.registry.release(ROOM, second, ReleaseReason.JOIN_FAILED, NOW)
         assert (await register(store, join(event_id="$join2"))).ending is Ending.JOIN_FAILED
+        assert await store.registry.known_event_rooms([EventId("$join2"), JOIN]) == {JOIN: ROOM}
         await store.registry.confirm_join(ROOM, first)
         await store.registry.confirm_join(ROOM, room.generation)
 

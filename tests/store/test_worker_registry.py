@@ -150,6 +150,15 @@ async def test_a_repeated_append_is_appended_once(store):
     assert (room.pending_events, room.unimported_events, room.status) == (0, 1, RoomStatus.AWAITING_IMPORT)
 
 
+async def test_an_event_resolved_by_what_is_acknowledged_already_counts_as_imported(store):
+    generation = (await register(store)).generation
+    lease = await claim(store)
+    await store.registry.acknowledge(ROOM, generation, Position(await resolve(store, lease)))
+    await store.registry.append_log(lease, [], [JOIN], [])
+    room = await store.registry.get(ROOM)
+    assert (room.pending_events, room.unimported_events) == (0, 0)
+
+
 async def test_a_room_awaits_its_import_once_nothing_is_pending(store):
     await register(store)
     await store.registry.record_partial_events(ROOM, [recorded("$a", JOIN)], None, NOW)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 from partialstate_service.domain.ids import EventId, Generation, Position, Revision, RoomId, ServerName
@@ -90,19 +91,25 @@ def _summary(fields: Fields, before: PartialRoom | None) -> StateSummary:
     known = before.summary if before is not None else StateSummary()
     changes: dict[str, Any] = {}
     if (acls := fields.get(b"acls")) is not None:
-        changes["acls"] = tuple(json.loads(acls))
+        changes["acls"] = _contents(acls)
     if (rules := fields.get(b"join_rules")) is not None:
-        changes["join_rules"] = tuple(json.loads(rules))
+        changes["join_rules"] = _contents(rules)
     if (visibilities := fields.get(b"visibilities")) is not None:
-        changes["history_visibilities"] = tuple(sys.intern(text) for text in json.loads(visibilities))
+        changes["history_visibilities"] = _contents(visibilities)
     return replace(known, **changes) if changes else known
+
+
+@lru_cache(maxsize=1024)
+def _contents(text: bytes) -> tuple[Any, ...]:
+    """Return the values of a JSON list; most rooms share theirs with others, and so do their copies in memory."""
+    return tuple(json.loads(text))
 
 
 def _progress(fields: Fields, before: PartialRoom | None) -> Progress:
     value = fields.get(b"progress")
     if value is None:
         return before.progress if before is not None else Progress()
-    return progress_of(value)
+    return _FRESH if value == _FRESH_TEXT else progress_of(value)
 
 
 def summary_texts(summary: StateSummary) -> tuple[str, str, str]:
@@ -136,8 +143,15 @@ _PROGRESS_FIELDS = frozenset(Progress.__dataclass_fields__)
 _SERVER_FIELDS = frozenset(ServerRecord.__dataclass_fields__)
 
 
+# Of all rooms that wait for their first attempt.
+_FRESH = Progress()
+
+
 def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+_FRESH_TEXT = progress_text(_FRESH).encode()
 
 
 # --- tombstones: "generation ending ended join"
