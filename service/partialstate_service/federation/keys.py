@@ -36,8 +36,10 @@ class KeyLimits:
     """Servers asked at the same time, over all searches."""
     servers_per_query: int = 100
     """In one request to a notary."""
-    max_witnesses: int = 4
+    max_witnesses: int = 12
     """Room servers asked as notaries, at most."""
+    witnesses_at_once: int = 4
+    """How many of them are asked before it is seen whether more are needed: many of a room's servers are dead."""
     needed_witnesses: int = 2
     """How many of them must agree on a key."""
     max_cached_servers: int = 20_000
@@ -85,16 +87,19 @@ class KeyFetcher:
         also_ask: Sequence[ServerName] = (),
         key_ids: Mapping[ServerName, Collection[KeyId]] = MappingProxyType({}),
     ) -> Mapping[ServerName, ServerKeys]:
-        """See `KeySource`. A server whose search was fruitless is not asked again for some minutes."""
+        """See `KeySource`. A server whose search was fruitless is not sought again for some minutes.
+
+        Only the room's servers are still asked for its keys: others may know them than those of the last room.
+        """
         # Nobody's keys are taken to be valid for longer, so nothing later can be had.
         latest_ms = self._now_ms() + MAX_KEY_LIFE_MS
         search = _Search({server: min(until, latest_ms) for server, until in wanted.items()}, key_ids)
         for server in wanted:
             if (known := self._cache.get(server)) is not None:
                 search.found[server] = known
-            if not search.has(server) and not self._cache.is_paused(server):
+            if not search.has(server):
                 search.sought.append(server)
-        if search.missing():
+        if search.sought:
             # What has been found when the time is up is in the search.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.budget_s):
@@ -105,11 +110,13 @@ class KeyFetcher:
 
     async def _seek(self, search: _Search, also_ask: Sequence[ServerName]) -> None:
         for notary in self._notaries:
-            if missing := search.missing():
+            if missing := self._not_paused(search.missing()):
                 self._accept(search, (await self._ask_notary(search, notary, missing)).values())
-        await self._all(self._ask_itself(search, server) for server in search.missing())
-        if missing := search.missing():
-            await self._ask_witnesses(search, also_ask, missing)
+        await self._all(self._ask_itself(search, server) for server in self._not_paused(search.missing()))
+        await self._ask_witnesses(search, also_ask)
+
+    def _not_paused(self, servers: Sequence[ServerName]) -> list[ServerName]:
+        return [server for server in servers if not self._cache.is_paused(server)]
 
     def _accept(self, search: _Search, answers: Iterable[ServerKeys]) -> None:
         for keys in answers:
@@ -186,9 +193,7 @@ class KeyFetcher:
             keys_of_notary_body, body, notary, frozenset(servers), now_ms=self._now_ms()
         )
 
-    async def _ask_witnesses(
-        self, search: _Search, witnesses: Sequence[ServerName], missing: Sequence[ServerName]
-    ) -> None:
+    async def _ask_witnesses(self, search: _Search, witnesses: Sequence[ServerName]) -> None:
         accounts: dict[ServerName, list[ServerKeys]] = {}
 
         async def ask(witness: ServerName) -> None:
@@ -197,7 +202,16 @@ class KeyFetcher:
                 accounts.setdefault(server, []).append(keys)
 
         distinct = tuple(dict.fromkeys(witnesses))[: self._limits.max_witnesses]
-        await self._all(ask(witness) for witness in distinct)
+        for start in range(0, len(distinct), self._limits.witnesses_at_once):
+            if not (missing := search.missing()):
+                return
+            await self._all(
+                ask(witness) for witness in distinct[start : start + self._limits.witnesses_at_once]
+            )
+            self._weigh(search, accounts)
+
+    def _weigh(self, search: _Search, accounts: Mapping[ServerName, Sequence[ServerKeys]]) -> None:
+        """Take over what enough witnesses agree on and nothing known contradicts."""
         for server, said in accounts.items():
             keys = agreed(said, self._limits.needed_witnesses)
             known = search.found.get(server)
