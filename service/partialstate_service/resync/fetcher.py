@@ -23,7 +23,7 @@ _CONCURRENT_EVENT_REQUESTS = 5
 _SERVERS_PER_EVENT = 3
 _STATE_PAYS_FROM_ONE_IN = 10
 """A `/state` is fetched when at least this share of it is missing."""
-_NOTARIES = 3
+_NOTARIES = 12
 """How many of the room's servers are asked for keys that nobody else has."""
 
 

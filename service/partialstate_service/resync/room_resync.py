@@ -66,6 +66,7 @@ class RoomResync:
         self._room = checkpoint.room
         self._version = room_version(self._room.room_version)
         self.sources = _sources(services, self._room)
+        self._reporting = asyncio.Lock()
         self.board = ProgressBoard(self._room.progress, self.sources)
         self._held = HeldEvents(services.registry, services.bulk, lease, self._version)
         self._recorded: dict[EventId, RecordedEvent] = {}
@@ -122,10 +123,12 @@ class RoomResync:
 
     async def report(self, status: RoomStatus | None = None) -> None:
         """Report the progress if there is any news in it, and *status* if one is given."""
-        progress = self.board.unreported()
-        if progress is not None or status is not None:
-            progress = progress or self.board.current()
-            await self._services.registry.report_progress(self._lease, progress, status)
+        # One at a time: an older report must not overtake a newer one.
+        async with self._reporting:
+            progress = self.board.unreported()
+            if progress is not None or status is not None:
+                progress = progress or self.board.current()
+                await self._services.registry.report_progress(self._lease, progress, status)
 
     async def _take_up_recorded(self) -> None:
         recorded = await self._services.registry.recorded_events(self._lease.room_id, self._sequence)
