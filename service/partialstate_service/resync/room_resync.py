@@ -76,12 +76,13 @@ class RoomResync:
         self._snapshots: dict[EventId, Snapshot] = {}
         self._replay = Replay(self._version, self._held.events, self._rejected)
         self._unlogged: list[Replayed] = []
+        self._verifier = services.verifier.for_room()
         self._fetcher = Fetcher(
             room_id=lease.room_id,
             version=self._version,
             servers=services.servers,
             sources=self.sources,
-            verifier=services.verifier,
+            verifier=self._verifier,
             held=self._held,
             on_progress=self.board.count,
         )
@@ -146,7 +147,7 @@ class RoomResync:
             ]
             for start in range(0, len(items), _SEED_BATCH):
                 bodies = [item.json for item in items[start : start + _SEED_BATCH]]
-                result = await self._services.verifier.verify(bodies, self._version, self._lease.room_id)
+                result = await self._verifier.verify(bodies, self._version, self._lease.room_id)
                 await self._held.add_verified(result.valid)
         await self._held.flush()
         if await asyncio.to_thread(summary_is_verified, self._room.summary, self._held.events):

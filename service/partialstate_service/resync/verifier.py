@@ -20,6 +20,7 @@ from partialstate_service.matrix.keys import KeyId, ServerKeys
 from partialstate_service.matrix.parsing import verified_event
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.matrix.signatures import MAX_SIGNATURES_PER_SERVER
+from partialstate_service.resync.room_keys import RoomKeys
 from partialstate_service.resync.verification_task import EventVerdict, VerdictKind
 
 _CHUNK = 100
@@ -57,6 +58,10 @@ class Verifier:
     def __init__(self, keys: KeySource, chunks: ChunkVerifier) -> None:
         self._keys = keys
         self._chunks = chunks
+
+    def for_room(self) -> "Verifier":
+        """Return a verifier that remembers the keys that it finds, for the events of one room."""
+        return Verifier(RoomKeys(self._keys), self._chunks)
 
     async def verify(
         self,
