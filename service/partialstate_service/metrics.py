@@ -26,10 +26,16 @@ class Metrics:
             ("endpoint", "verdict", "reason"),
             registry=self.registry,
         )
+        # `labels` validates what it is given each time; a check has no time for that.
+        self._counters: dict[tuple[str, str, str], Counter] = {}
 
     def observe_check(self, endpoint: Endpoint, decision: Decision) -> None:
         """Count a decision."""
-        self._checks.labels(endpoint.name, decision.verdict.name, decision.reason.name).inc()
+        key = (endpoint.name, decision.verdict.name, decision.reason.name)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = self._checks.labels(*key)
+        counter.inc()
 
     def observe_rooms(self, mirror: Mirror) -> None:
         """Tell what *mirror* holds whenever the metrics are read."""

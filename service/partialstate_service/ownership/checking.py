@@ -137,6 +137,8 @@ class Checking:
         for request, need, rooms in zip(requests, wanted, views, strict=True):
             if request.room_id is not None and need.sent and request.room_id in rooms:
                 events[request.room_id, request.origin].update(need.sent)
+        if not events:
+            return {}
         if len(events) == 1:  # nearly every check: no task is worth its while
             [((room, origin), ids)] = events.items()
             return {(room, origin): await self._ledger.sent_to(room, tuple(ids), origin)}

@@ -41,6 +41,7 @@ class Guard(Interceptor):
         self._upload_timeout_s = upload_timeout_s
         self._streams: set[asyncio.Timeout] = set()
         self._stopping = False
+        self._wrapped: dict[str, Handler] = {}
 
     def end_streams(self) -> None:
         """End the streams of answers, which else would last as long as their clients like."""
@@ -55,13 +56,20 @@ class Guard(Interceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Return the handler of a call, wrapped."""
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_HEALTH):
-            return handler
-        if handler.response_streaming:
-            return self._stream_handler(handler, method)
-        return self._unary_handler(handler, method)
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or method.startswith(_HEALTH):
+                return handler
+            wrapped = (
+                self._stream_handler(handler, method)
+                if handler.response_streaming
+                else self._unary_handler(handler, method)
+            )
+            # There are as many as there are methods: an unknown one has no handler.
+            self._wrapped[method] = wrapped
+        return wrapped
 
     def _unary_handler(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
@@ -73,9 +81,12 @@ class Guard(Interceptor):
         )
 
         async def call(request: Any, context: Context) -> Any:
-            async with self._translated(method, context), asyncio.timeout(limit_s):
-                self._admit(context)
-                return await behaviour(request, context)
+            try:
+                async with asyncio.timeout(limit_s):
+                    self._admit(context)
+                    return await behaviour(request, context)
+            except Exception as error:  # noqa: BLE001 - the root of a call
+                await _abort(error, method, context)
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)
 
@@ -90,14 +101,17 @@ class Guard(Interceptor):
         # A coroutine that writes, not a generator: it ends with its call, whatever it awaits (PEP 525 leaves a
         # generator that is cancelled between two items to the garbage collector).
         async def call(request: Any, context: Context) -> None:
-            async with self._translated(method, context), self._endable():
-                self._admit(context)
-                answers = behaviour(request, context)
-                if hasattr(answers, "__aiter__"):  # reflection
-                    async for answer in answers:
-                        await context.write(answer)
-                else:
-                    await answers
+            try:
+                async with self._endable():
+                    self._admit(context)
+                    answers = behaviour(request, context)
+                    if hasattr(answers, "__aiter__"):  # reflection
+                        async for answer in answers:
+                            await context.write(answer)
+                    else:
+                        await answers
+            except Exception as error:  # noqa: BLE001 - the root of a call
+                await _abort(error, method, context)
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)
 
@@ -128,22 +142,17 @@ class Guard(Interceptor):
                 raise StoppingError from None
             raise
 
-    @asynccontextmanager
-    async def _translated(self, method: str, context: Context) -> AsyncIterator[None]:
-        """Turn an exception into a status; an unforeseen one is logged under an id that the caller is told."""
-        try:
-            yield
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, "the call took longer than the service allows"
-            )
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the root of a call
-            failure = failure_of(error)
-            if failure is None:
-                request_id = uuid4().hex
-                _log.exception("call failed unexpectedly", method=method, request_id=request_id)
-                failure = INTERNAL_ERROR.with_facts(request_id=request_id)
-            status = failure.rich_status()
-            await context.abort(status.code, status.details, status.trailing_metadata)
+
+async def _abort(error: Exception, method: str, context: Context) -> None:
+    """End the call with the status of *error*; an unforeseen one is logged under an id that the caller is told."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, TimeoutError):
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took longer than the service allows")
+    failure = failure_of(error)
+    if failure is None:
+        request_id = uuid4().hex
+        _log.error("call failed unexpectedly", method=method, request_id=request_id, exc_info=error)
+        failure = INTERNAL_ERROR.with_facts(request_id=request_id)
+    status = failure.rich_status()
+    await context.abort(status.code, status.details, status.trailing_metadata)
