@@ -77,7 +77,7 @@ def server_of(user: UserId) -> ServerName:
 
 def _parse_sigil_id(text: str, sigil: str, kind: str, *, allowed: re.Pattern[str] = _OPAQUE_ID) -> str:
     if not text.startswith(sigil) or len(text) < 2:  # noqa: PLR2004 - the sigil and one character
-        raise InvalidIdError(f"not a {kind}: {_shown(text)} (it must start with {sigil!r})")
+        raise InvalidIdError(f"not a valid {kind}: {_shown(text)} (it must start with {sigil!r})")
     if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
         raise InvalidIdError(f"{kind} longer than {MAX_ID_BYTES} bytes: {_shown(text)}")
     if allowed.fullmatch(text) is None:
