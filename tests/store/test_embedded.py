@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,29 @@ async def test_a_server_that_a_killed_supervisor_left_behind_is_replaced(setting
         assert len(store.mirror.rooms) >= 3
     assert not is_alive(pid)
     assert time.monotonic() - began < 10
+
+
+async def test_a_service_that_ends_stops_the_server_even_without_its_supervisor(settings):
+    async with open_store(settings) as store:
+        await register(store)
+        pid = server_pid(settings)
+        os.kill(int((settings.data_dir / "lock").read_text().splitlines()[1]), signal.SIGKILL)
+        await register(store, join("!other:here", "$other"))
+    await until(lambda: not is_alive(pid))
+
+
+async def test_a_server_that_hangs_is_no_decision_until_it_answers_again(settings):
+    async with open_store(replace(settings, command_timeout_s=0.3)) as store:
+        await store.registry.mark_reconciled()
+        pid = server_pid(settings)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for call in (store.mirror.fully_consistent(()), register(store)):
+                with pytest.raises(StoreUnavailableError):
+                    await call
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await store.mirror.fully_consistent(())
 
 
 async def test_the_lock_names_its_holder(settings):

@@ -210,6 +210,24 @@ class TestWatch:
                 assert [change.token for change in again] == [change.token for change in expected[i + 1 :]]
             assert await _watched(late, start, store.mirror.token) == expected
 
+    async def test_what_memory_does_not_hold_comes_from_the_log(self, settings):
+        async with open_store(replace(settings, mirror_history=2)) as store:
+            start = await store.registry.mark_reconciled()
+            for i in range(450):
+                await register(store, join(f"!{i}:here", f"$join-{i}"))
+            await store.mirror.fully_consistent(())
+            changes = await _watched(store, start, store.mirror.token)
+            assert [change.room_id for change in changes] == [f"!{i}:here" for i in range(450)]
+
+    async def test_the_log_has_a_limit(self, settings, server_socket):
+        async with open_store(replace(settings, log_limit=100)) as store:
+            for i in range(400):
+                await register(store, join(f"!{i}:here", f"$join-{i}"))
+            assert int(ask(server_socket, "XLEN", "mps:{registry}:log")[1:-2]) < 300
+            await store.registry.mark_reconciled()
+            await store.mirror.fully_consistent(())
+            assert len(store.mirror.rooms) == 400
+
     async def test_it_goes_on_live_and_after_now(self, store, replica):
         watch = replica.mirror.watch(None, 10)
         assert (await anext(watch)).kind == "bookmark"
@@ -223,6 +241,17 @@ class TestWatch:
             watch = store.mirror.watch(store.mirror.token, 10)
             bookmark = await anext(watch)
             assert (bookmark.kind, bookmark.room_id, bookmark.token) == ("bookmark", None, store.mirror.token)
+            await watch.aclose()
+
+    async def test_a_thousand_watchers_cost_one_reader_of_the_store(self, store, server_socket):
+        watches = [store.mirror.watch(None, 10) for _ in range(1000)]
+        for watch in watches:
+            await anext(watch)
+        token = (await register(store)).token
+        assert {(await anext(watch)).token for watch in watches} == {token}
+        clients = ask(server_socket, "CLIENT", "LIST").decode()
+        assert clients.count("cmd=xread") <= 1
+        for watch in watches:
             await watch.aclose()
 
     async def test_a_slow_reader_is_ended_and_can_resume(self, store):

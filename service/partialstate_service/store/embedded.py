@@ -54,7 +54,9 @@ async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
         process.stdin.close()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             await process.stdin.wait_closed()
-        await process.wait()
+        if await process.wait() < 0:
+            # Somebody killed the supervisor, so nobody has stopped the server yet.
+            await asyncio.to_thread(supervisor.shut_down, str(server_socket))
 
 
 def server_command(settings: StoreSettings, data_dir: Path, server_socket: Path) -> list[str]:

@@ -167,7 +167,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the change log: `room` as it is after the change, or the `tombstone` if it has ended."""
+    """One entry of the change log: `room` as it is after the change, or the `tombstone` if it has ended.
+
+    To a watcher that resumes further back than its replica remembers, `room` has its large fields (servers, summary,
+    progress) as they were set last before the change or, where that was before the watcher's token, as they are now.
+    """
 
     token: StateToken
     kind: str
@@ -183,7 +187,7 @@ class Registry(Protocol):
         """Make the room partial; status RESYNCING, due now.
 
         Identified by (room, join event id): repeated, it gives the same generation with ALREADY_REGISTERED, or ENDED after
-        the end (tombstones). Another join of a room that is partial (or ABANDONED) raises the generation: recorded events, seeds, verified
+        the end (tombstones); then the *seeds* are not committed. Another join of a room that is partial (or ABANDONED) raises the generation: recorded events, seeds, verified
         chunks and snapshots are kept, servers are united, the log begins anew at position 0 with nothing acknowledged, every recorded event is
         pending again, and a lease held is lost. Known only by the worker: `state_verified` becomes False.
         """
@@ -194,7 +198,7 @@ class Registry(Protocol):
     async def record_partial_events(
         self, room_id: RoomId, events: Sequence[RecordedEvent], summary: StateSummary | None, now_ms: int
     ) -> tuple[Sequence[RecordOutcome], Generation, StateToken]:
-        """Record events, in order, all or none; *summary*, if given, replaces the room's.
+        """Record events, in order, all or none; *summary*, if given, replaces the room's unless the call is a repetition.
 
         Per event: ROOM_NOT_PARTIAL for all if the room is not partial (generation 0); RECORDED also if it is recorded already;
         EVENT_NOT_PARTIAL if it has prevs and all of them are acknowledged (recorded events at or below the acknowledged
@@ -221,7 +225,8 @@ class Registry(Protocol):
 
         LEFT: ABANDONED, no longer due, a lease held is lost. PURGED: removed, tombstone. JOIN_FAILED: as PURGED with its own
         ending; raises JoinConfirmed if that join is confirmed; if the room was partial by an earlier join before, only this join's event
-        is removed and the room stays partial. Raises StaleGeneration if the room has a later generation.
+        is removed and the room stays partial (or ABANDONED) by that join, with a new generation and a log that begins anew.
+        Raises StaleGeneration if the room has a later generation, RoomNotPartial if it is unknown.
         """
 
     async def retry(self, room_id: RoomId, additional: Sequence[ServerName], now_ms: int) -> PartialRoom:
@@ -240,7 +245,8 @@ class Registry(Protocol):
     ) -> StateToken:
         """End the partial state: atomic compare-and-clear. Idempotent after the end.
 
-        Requires AWAITING_IMPORT (nothing pending) and *position* = the log's last, else raises ImportIncomplete. An unconfirmed join is
+        Requires AWAITING_IMPORT (nothing pending) and *position* = the log's last, else raises ImportIncomplete (RoomAbandoned
+        for an abandoned room, RoomNotPartial, StaleGeneration). An unconfirmed join is
         confirmed by it. Leaves a tombstone IMPORTED; bulk and ledger of the room are dropped.
         """
 
@@ -249,6 +255,12 @@ class Registry(Protocol):
 
     async def recorded_events(self, room_id: RoomId, after: int = 0) -> Sequence[RecordedEvent]:
         """Return the recorded events with a sequence above *after*, with their JSON, in the order of recording."""
+
+    async def held_chunks(self, room_id: RoomId) -> Sequence[Chunk]:
+        """Return the chunks of events that are held for the room, of the kinds SEED and VERIFIED; SEED ones first.
+
+        Raises RoomNotPartial. A chunk may be gone by the time it is read, if the room ends meanwhile.
+        """
 
     async def log_segments(
         self, room_id: RoomId, generation: Generation, after: Position
@@ -301,6 +313,8 @@ class Registry(Protocol):
     ) -> Position:
         """Append segments and mark *resolved* events as having full state at the last position of the appended segments.
 
+        A repetition of the last call appends nothing.
+
         When nothing is pending after it, the status is AWAITING_IMPORT. *servers_joined* are added to the room's servers. Returns the log's last position.
         """
 
@@ -310,7 +324,8 @@ class Registry(Protocol):
     async def hand_back(self, lease: Lease, due_ms: int | None) -> None:
         """Give the lease back; the room is due at *due_ms*, or, with None, not before something changes.
 
-        If events became pending meanwhile, it is due now. Handing back a lost lease does nothing.
+        If events became pending after nothing was, or a retry was asked for meanwhile, it is due now. With None and events still
+        pending it is due when the lease would have ended: nothing is given up. Handing back a lost lease does nothing.
         """
 
 

@@ -17,8 +17,9 @@ from partialstate_service.domain.rooms import (
 )
 from partialstate_service.store.changes import Changes, Reply, refuse, refuse_position
 from partialstate_service.store.lives import Lives
-from partialstate_service.store.protocol import LogSegment
+from partialstate_service.store.protocol import Chunk, LogSegment
 from partialstate_service.store.records import (
+    chunk_of,
     pairs,
     progress_of,
     progress_text,
@@ -129,6 +130,12 @@ class RedisRegistry(Registrations, WorkerRegistry):
             for event_id, room in zip(event_ids, rooms, strict=True)
             if room is not None
         }
+
+    async def held_chunks(self, room_id: RoomId) -> Sequence[Chunk]:
+        reply = await self._changes.call("held_chunks", room_id)
+        if reply[0] != b"OK":
+            refuse(reply, room_id)
+        return [chunk_of(text) for text in (*reply[4], *reply[5])]
 
     async def log_segments(
         self, room_id: RoomId, generation: Generation, after: Position

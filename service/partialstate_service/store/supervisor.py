@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     """Run the server until standard input ends."""
     data_dir, server_socket = Path(arguments[0]), arguments[1]
     grace_s, start_timeout_s, command = float(arguments[2]), float(arguments[3]), arguments[4:]
+    os.umask(0o077)  # what the server writes is nobody else's business
     wakeups, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup)
