@@ -1,0 +1,68 @@
+"""Signing by a homeserver that keeps its key."""
+
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from partialstate.v1 import signing_service_pb2 as pb
+from partialstate.v1 import signing_service_pb2_grpc as pb_grpc
+from partialstate_service.federation.signing import SigningUnavailableError
+from partialstate_service.rpc.remote_signer import remote_signer
+
+
+class Homeserver(pb_grpc.SigningServiceServicer):
+    """Signs as it is told, and remembers what it was asked."""
+
+    def __init__(self, origin: str = "us.example", code: grpc.StatusCode | None = None) -> None:
+        self.asked: list[pb.SignRequestRequest] = []
+        self._origin = origin
+        self._code = code
+
+    async def SignRequest(self, request, context):  # noqa: N802 - the RPC's name
+        self.asked.append(request)
+        if self._code is not None:
+            await context.abort(self._code, "not today")
+        return pb.SignRequestResponse(origin=self._origin, key_id="ed25519:a", signature="c2ln")
+
+
+@asynccontextmanager
+async def signing_with(homeserver: Homeserver):
+    server = grpc.aio.server()
+    pb_grpc.add_SigningServiceServicer_to_server(homeserver, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with remote_signer(f"127.0.0.1:{port}", "us.example") as signer:
+            yield signer
+    finally:
+        await server.stop(None)
+
+
+async def test_the_homeserver_signs_what_is_sent():
+    homeserver = Homeserver()
+    async with signing_with(homeserver) as signer:
+        header = await signer.sign("GET", "/_matrix/federation/v1/state_ids/!a%3Ab?x=1", "b.example", None)
+        await signer.sign("POST", "/_matrix/key/v2/query", "b.example", {"server_keys": {}})
+    assert header == 'X-Matrix origin="us.example",destination="b.example",key="ed25519:a",sig="c2ln"'
+    first, second = homeserver.asked
+    assert first == pb.SignRequestRequest(
+        method="GET", uri="/_matrix/federation/v1/state_ids/!a%3Ab?x=1", destination="b.example"
+    )
+    assert second.content == b'{"server_keys": {}}'
+
+
+@pytest.mark.parametrize(
+    "homeserver",
+    [Homeserver(code=grpc.StatusCode.PERMISSION_DENIED), Homeserver(origin="other.example")],
+    ids=["refuses", "signs as another"],
+)
+async def test_no_signature_is_a_clear_error(homeserver):
+    async with signing_with(homeserver) as signer:
+        with pytest.raises(SigningUnavailableError, match="homeserver"):
+            await signer.sign("GET", "/", "b.example", None)
+
+
+async def test_an_unreachable_homeserver_is_a_clear_error(unused_tcp_port):
+    async with remote_signer(f"127.0.0.1:{unused_tcp_port}", "us.example") as signer:
+        with pytest.raises(SigningUnavailableError, match="UNAVAILABLE"):
+            await signer.sign("GET", "/", "b.example", None)
