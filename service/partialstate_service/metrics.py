@@ -79,6 +79,11 @@ class _Rooms(Collector):
             "The last change of the registry that this replica has seen.",
             value=self._mirror.token.revision,
         )
+        yield GaugeMetricFamily(
+            "partialstate_mirror_staleness_seconds",
+            "How long ago this replica was last known to have seen every change.",
+            value=self._mirror.staleness_s,
+        )
 
 
 @asynccontextmanager

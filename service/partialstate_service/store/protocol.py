@@ -196,7 +196,12 @@ class Registry(Protocol):
         """Mark the join as persisted. Idempotent, also after the end. Raises RoomNotPartial, StaleGeneration (never given out)."""
 
     async def record_partial_events(
-        self, room_id: RoomId, events: Sequence[RecordedEvent], summary: StateSummary | None, now_ms: int
+        self,
+        room_id: RoomId,
+        events: Sequence[RecordedEvent],
+        summary: StateSummary | None,
+        now_ms: int,
+        servers_joined: Sequence[ServerName] = (),
     ) -> tuple[Sequence[RecordOutcome], Generation, StateToken]:
         """Record events, in order, all or none; *summary*, if given, replaces the room's unless the call is a repetition.
 
@@ -204,7 +209,7 @@ class Registry(Protocol):
         EVENT_NOT_PARTIAL if it has prevs and all of them are acknowledged (recorded events at or below the acknowledged
         position, or events that got this answer before, in the same call too). A newly recorded event makes the room pending:
         AWAITING_IMPORT and STALLED-with-nothing-pending become RESYNCING, due now. ABANDONED rooms record and stay ABANDONED.
-        The events' JSON is stored before the registry's change is made.
+        *servers_joined* are added to the room's servers. The events' JSON is stored before the registry's change is made.
         """
 
     async def get(self, room_id: RoomId) -> PartialRoom:
@@ -372,6 +377,10 @@ class Mirror(Protocol):
     @property
     def token(self) -> StateToken:
         """The last change that the mirror has seen."""
+
+    @property
+    def staleness_s(self) -> float:
+        """How long ago the mirror was last known to be current; infinite before the first time."""
 
     async def fully_consistent(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
         """Return once the mirror holds all that was committed before the call, with the known rooms of *event_ids*.
