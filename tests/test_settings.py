@@ -99,6 +99,7 @@ def test_a_missing_file_is_an_error(tmp_path):
         ("LISTEN", "7790"),
         ("LISTEN", "127.0.0.1:70000"),
         ("ERRCODE", "M_UNABLE"),
+        ("ROLE", "worker"),
         ("FEDERATION_ALLOWED_NETWORKS", "127.0.0.1/8"),
         ("FEDERATION_KEY_SERVERS", "https://matrix.org"),
         ("RESYNC_WORKERS", "-1"),
@@ -123,12 +124,20 @@ def test_a_wrong_value_is_an_error_that_names_the_setting(monkeypatch, name, val
         ({"LISTEN": "0.0.0.0:7790"}, "allow_insecure"),
         ({"LISTEN": "matrix.example:7790"}, "allow_insecure"),
         ({"METRICS_LISTEN": "unix:/run/metrics"}, "metrics_listen"),
+        ({"ROLE": "resync", "SIGNING_KEY_PATH": ""}, "signing_key_path"),
+        ({"ROLE": "resync", "RESYNC_WORKERS": "0"}, "resync_workers"),
     ],
 )
 def test_settings_must_agree(monkeypatch, wrong, mistake):
     for name, value in wrong.items():
         monkeypatch.setenv(PREFIX + name, value)
     assert mistake in refusal()
+
+
+def test_only_who_answers_needs_no_signing_key(monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_SIGNING_KEY_PATH", "")
+    monkeypatch.setenv("PARTIALSTATE_ROLE", "api")
+    assert not load_settings().resyncs
 
 
 @pytest.mark.parametrize("name", ["ALLOW_INSECURE", "TOKEN_FILE"])

@@ -33,7 +33,7 @@ from partialstate_service.rpc.remote_signer import remote_signer
 from partialstate_service.rpc.rooms import RoomsLimits, RoomsServicer
 from partialstate_service.rpc.server import ServerConfig, Servicers, running_server
 from partialstate_service.rpc.watch import WatchServicer
-from partialstate_service.settings import Settings
+from partialstate_service.settings import Role, Settings
 from partialstate_service.store.open import Store, open_store
 from partialstate_service.store.settings import StoreSettings
 
@@ -65,32 +65,17 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     """Run the service within the block; yields the address of its gRPC server.
 
     Started in the order store, federation, verifiers and workers, metrics, gRPC; ended in the reverse: calls are drained first, then
-    the workers hand their leases back, and the store is closed last.
+    the workers hand their leases back, and the store is closed last. The role says which of them there are.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(store_settings(settings)))
         metrics.observe_rooms(store.mirror)
-        signer = await stack.enter_async_context(_signer(settings))
-        federation = await stack.enter_async_context(
-            open_federation(
-                signer,
-                FederationConfig(
-                    ca_file=settings.federation_ca_file,
-                    allowed_networks=settings.federation_allowed_networks,
-                    key_servers=settings.federation_key_servers,
-                ),
-            )
-        )
-        if settings.resync_workers:
-            processes = settings.resync_processes or available_cores()
-            pool = await stack.enter_async_context(verifier_pool(processes))
-            verifier = Verifier(federation.keys, pool)
-            await stack.enter_async_context(_running_workers(settings, store, federation, verifier))
+        if settings.resyncs:
+            await stack.enter_async_context(_resyncing(settings, store))
         await stack.enter_async_context(served_metrics(metrics, settings.metrics_listen))
-        address = await stack.enter_async_context(
-            running_server(servicers(settings, store, metrics), server_config(settings))
-        )
+        served = None if settings.role is Role.RESYNC else servicers(settings, store, metrics)
+        address = await stack.enter_async_context(running_server(served, server_config(settings)))
         yield address
 
 
@@ -159,6 +144,23 @@ def servicers(settings: Settings, store: Store, metrics: Metrics) -> Servicers:
         ),
         watch=WatchServicer(store.mirror),
     )
+
+
+@asynccontextmanager
+async def _resyncing(settings: Settings, store: Store) -> AsyncIterator[None]:
+    """Work on rooms within the block."""
+    config = FederationConfig(
+        ca_file=settings.federation_ca_file,
+        allowed_networks=settings.federation_allowed_networks,
+        key_servers=settings.federation_key_servers,
+    )
+    async with (
+        _signer(settings) as signer,
+        open_federation(signer, config) as federation,
+        verifier_pool(settings.resync_processes or available_cores()) as pool,
+        _running_workers(settings, store, federation, Verifier(federation.keys, pool)),
+    ):
+        yield
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ is a setting that is not set.
 """
 
 import os
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -34,6 +35,16 @@ _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhos
 
 class InvalidSettingsError(Exception):
     """The settings are wrong; the text has one line per mistake."""
+
+
+class Role(StrEnum):
+    """What a process does. Several of each may share one store."""
+
+    ALL = "all"
+    API = "api"
+    """Answers; resyncs nothing, so it needs no signing key and reaches no other homeserver."""
+    RESYNC = "resync"
+    """Resyncs; over gRPC it tells its health only."""
 
 
 def _words(value: object) -> object:
@@ -82,8 +93,11 @@ class Settings(BaseSettings):
     server_name: _Server
     """The homeserver's name, the part after the colon in its users' ids."""
 
+    role: Role = Role.ALL
+    """What this process does: `all`, only answer (`api`) or only `resync`. Several processes share a store."""
+
     signing_key_path: _OptionalPath = None
-    """The homeserver's signing key, in Synapse's key file format. This, or `signing_target`."""
+    """The homeserver's signing key, in Synapse's key file format. This, or `signing_target`; role `api` needs neither."""
 
     signing_target: _OptionalText = None
     """Where the homeserver serves SigningService, if it keeps its key: HOST:PORT or unix:PATH, without TLS."""
@@ -128,7 +142,7 @@ class Settings(BaseSettings):
     """Notaries that are asked for the signing keys of others, and trusted in what they answer."""
 
     resync_workers: Annotated[int, Field(ge=0, le=1000)] = 8
-    """How many rooms this process resyncs at the same time; 0: it only answers."""
+    """How many rooms this process resyncs at the same time; 0: it only answers, as with role `api`."""
 
     resync_processes: Annotated[int, Field(ge=0, le=1000)] = 0
     """How many processes verify events; 0: one for each core that this process may use."""
@@ -169,8 +183,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if (self.signing_key_path is None) == (self.signing_target is None):
+        if self.signing_key_path is not None and self.signing_target is not None:
+            raise ValueError("only one of signing_key_path and signing_target can be set")
+        if self.role is not Role.API and self.signing_key_path is None and self.signing_target is None:
             raise ValueError("one of signing_key_path and signing_target must be set")
+        if self.role is Role.RESYNC and not self.resync_workers:
+            raise ValueError("resync_workers must be at least 1 where role is resync")
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_cert_file and tls_key_file belong together")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
@@ -184,6 +202,11 @@ class Settings(BaseSettings):
         if self.metrics_listen is not None and self.metrics_listen.startswith("unix:"):
             raise ValueError("metrics_listen must be HOST:PORT")
         return self
+
+    @property
+    def resyncs(self) -> bool:
+        """Whether this process works on rooms."""
+        return self.role is not Role.API and self.resync_workers > 0
 
     def shown(self) -> dict[str, Any]:
         """Return the settings as text may show them: secrets are masked."""

@@ -64,8 +64,8 @@ class CannotListenError(Exception):
 
 
 @asynccontextmanager
-async def running_server(servicers: Servicers, config: ServerConfig) -> AsyncIterator[str]:
-    """Serve until the end of the block; yields the address, with the port that was chosen.
+async def running_server(servicers: Servicers | None, config: ServerConfig) -> AsyncIterator[str]:
+    """Serve until the end of the block; yields the address, with the port that was chosen. Without servicers, serve health only.
 
     At the end, health turns NOT_SERVING, streams of answers end with UNAVAILABLE, and other calls may go on for
     `drain_grace_s`. Raises `CannotListenError`, and `OSError` or `ValueError` for unreadable credentials.
@@ -90,18 +90,18 @@ async def running_server(servicers: Servicers, config: ServerConfig) -> AsyncIte
         ],
         maximum_concurrent_rpcs=config.max_concurrent_calls,
     )
-    rooms_service_pb2_grpc.add_RoomsServiceServicer_to_server(servicers.rooms, server)
-    check_service_pb2_grpc.add_CheckServiceServicer_to_server(servicers.check, server)
-    recovered_state_service_pb2_grpc.add_RecoveredStateServiceServicer_to_server(
-        servicers.recovered_state, server
-    )
-    watch_service_pb2_grpc.add_WatchServiceServicer_to_server(servicers.watch, server)
     healths = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
     health_pb2_grpc.add_HealthServicer_to_server(healths, server)
-    reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    services = (_OVERALL,)
+    if servicers is not None:
+        _add(servicers, server)
+        services = (_OVERALL, *_SERVICES)
+        reflection.enable_server_reflection(
+            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
     address = _listen(server, config)
     await server.start()
-    for service in (_OVERALL, *_SERVICES):
+    for service in services:
         await healths.set(service, health_pb2.HealthCheckResponse.SERVING)
     try:
         yield address
@@ -109,6 +109,15 @@ async def running_server(servicers: Servicers, config: ServerConfig) -> AsyncIte
         await healths.enter_graceful_shutdown()
         guard.end_streams()
         await server.stop(config.drain_grace_s)
+
+
+def _add(servicers: Servicers, server: grpc.aio.Server) -> None:
+    rooms_service_pb2_grpc.add_RoomsServiceServicer_to_server(servicers.rooms, server)
+    check_service_pb2_grpc.add_CheckServiceServicer_to_server(servicers.check, server)
+    recovered_state_service_pb2_grpc.add_RecoveredStateServiceServicer_to_server(
+        servicers.recovered_state, server
+    )
+    watch_service_pb2_grpc.add_WatchServiceServicer_to_server(servicers.watch, server)
 
 
 def _listen(server: grpc.aio.Server, config: ServerConfig) -> str:
