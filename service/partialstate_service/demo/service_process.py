@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from partialstate import Deadlines, PartialStateClient
 from unpaddedbase64 import encode_base64
 
 from partialstate_service.domain.ids import ServerName
@@ -17,6 +16,7 @@ from partialstate_service.matrix.ed25519 import SigningKey
 
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 15.0
+_LOOK_AGAIN_S: Final = 0.02
 
 
 class ServiceFailedError(Exception):
@@ -53,7 +53,8 @@ async def service_process(
     version = key.key_id.partition(":")[2]
     key_file.write_text(f"ed25519 {version} {encode_base64(bytes(key.nacl_key))}\n", encoding="ascii")
     # A socket in the file system needs no free port, and nobody else can take it.
-    target = f"unix:{directory / 'service.sock'}"
+    socket = directory / "service.sock"
+    target = f"unix:{socket}"
     chosen = {"SERVER_NAME": name, "SIGNING_KEY_PATH": str(key_file), "LISTEN": target}
     chosen |= {"DATA_DIR": str(directory / "store"), **settings}
     others = {
@@ -70,22 +71,31 @@ async def service_process(
             stderr=output,
         )
     try:
-        await _wait_until_ready(process, target, log)
+        await _wait_until_ready(process, socket, log)
         yield ServiceProcess(target, process)
     finally:
         await _stop(process)
 
 
-async def _wait_until_ready(process: asyncio.subprocess.Process, target: str, log: Path) -> None:
-    """Return once the service answers; a call is repeated until it does, or the deadline passes."""
-    async with PartialStateClient(target, deadlines=Deadlines(read_s=START_TIMEOUT_S)) as client:
-        ready = asyncio.ensure_future(anext(client.list_partial_rooms()))
-        ended = asyncio.ensure_future(process.wait())
-        done, waiting = await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-        if ended in done or ready.exception() is not None:
-            raise ServiceFailedError(f"the service did not start:\n{_tail(log)}")
+async def _wait_until_ready(process: asyncio.subprocess.Process, socket: Path, log: Path) -> None:
+    """Return once the service listens; it does so last of all that it starts."""
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await _is_connectable(socket):
+                if process.returncode is not None:
+                    raise ServiceFailedError(f"the service did not start:\n{_tail(log)}")
+                await asyncio.sleep(_LOOK_AGAIN_S)
+    except TimeoutError:
+        raise ServiceFailedError(f"the service takes too long to start:\n{_tail(log)}") from None
+
+
+async def _is_connectable(socket: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _tail(log: Path) -> str:

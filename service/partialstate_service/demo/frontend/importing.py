@@ -86,8 +86,10 @@ async def import_recovered_state(homeserver: Homeserver, room: HeldRoom) -> int:
             await _follow(homeserver.service, room, generation, reading)
         except (RoomNotPartialError, StaleGenerationError):
             # The service has another account of the room than we have: it lost its store, or we lost its answer.
-            await reconcile(homeserver)
-            if room.generation == generation:
+            differences = await reconcile(homeserver)
+            failed = {other.room_id for other in differences.failed}
+            ended = {other.room_id for other in differences.ended}
+            if room.is_partial and room.room_id in failed | ended:
                 raise
     return reading.event_count
 
