@@ -25,6 +25,10 @@ class Doubtful:
         """Return the ids of all of them."""
         return {*self.key_unknown, *self.badly_signed, *self.altered}
 
+    def spoilt(self) -> set[EventId]:
+        """Return the ids of those that are certainly not what their author sent."""
+        return {*self.badly_signed, *self.altered}
+
     def note(self, result: Verification, asked_for: Collection[EventId]) -> Sequence[Event]:
         """Note what of *result* was asked for and is doubtful; return what was asked for and is beyond doubt."""
         intact = []

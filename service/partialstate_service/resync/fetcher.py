@@ -4,7 +4,6 @@ Little missing: `/event`, spread over the servers that answer. Much missing: one
 threshold: a tenth). What is held already is never fetched.
 """
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 
@@ -13,14 +12,17 @@ from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.federation.protocol import ResidentServers, StateIds
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.resync.doubtful import Doubtful
+from partialstate_service.resync.event_requests import EventRequests
 from partialstate_service.resync.held import HeldEvents
 from partialstate_service.resync.sources import Sources
 from partialstate_service.resync.verifier import Verifier
 
 _BATCH_EVENTS = 500
 _BATCH_BYTES = 4 * 1024 * 1024
-_CONCURRENT_EVENT_REQUESTS = 5
-_SERVERS_PER_EVENT = 3
+_SERVERS_PER_EVENT = 5
+"""Over how many servers single events are spread."""
+_SERVERS_IN_DOUBT = 5
+"""How many other servers are asked for what one sent in bad form."""
 _STATE_PAYS_FROM_ONE_IN = 10
 """A `/state` is fetched when at least this share of it is missing."""
 _NOTARIES = 12
@@ -86,16 +88,18 @@ class Fetcher:
         Signatures can be broken and content can be changed without changing an event's id; what does not verify
         counts only once others have sent it too.
         """
-        others = self._servers_for_event(None, without=server)
-        for other in others:
-            doubtful = self.doubtful.ids() & wanted
-            if not _is_much(doubtful, wanted):
+        doubtful = self.doubtful.ids() & wanted
+        for other in self._servers_for_event(None, without=server, at_most=_SERVERS_IN_DOUBT):
+            if not doubtful:
                 break
-            try:
-                await self._fetch_state(other, after, doubtful, named=len(wanted))
-            except FederationError as error:
-                self._sources.failed(error)
-        await self._fetch_events(self.doubtful.ids() & wanted, others)
+            if _is_much(doubtful, wanted):
+                try:
+                    await self._fetch_state(other, after, doubtful, named=len(wanted))
+                except FederationError as error:
+                    self._sources.failed(error)
+            else:
+                await self._fetch_events(doubtful, [other])
+            doubtful = self.doubtful.spoilt() & wanted
         await self._settle_altered(wanted)
 
     async def _settle_altered(self, wanted: set[EventId]) -> None:
@@ -103,48 +107,33 @@ class Fetcher:
         await self._held.add_verified(self.doubtful.take_altered(wanted))
         await self._held.flush()
 
-    async def _fetch_events(self, wanted: set[EventId], servers: Sequence[ServerName]) -> None:
-        gate = asyncio.Semaphore(_CONCURRENT_EVENT_REQUESTS)
-        batch: list[bytes] = []
-
-        async def fetch(event_id: EventId) -> None:
-            async with gate:
-                body = await self._event(event_id, servers)
-            if body is not None:
-                batch.append(body)
-                if len(batch) >= _BATCH_EVENTS:
-                    await self._verify_batch(batch, wanted)
-
-        pending = sorted(wanted)
-        for start in range(0, len(pending), _BATCH_EVENTS):
-            async with asyncio.TaskGroup() as group:
-                for event_id in pending[start : start + _BATCH_EVENTS]:
-                    group.create_task(fetch(event_id))
-            await self._verify_batch(batch, wanted)
+    async def _fetch_events(self, wanted: Iterable[EventId], servers: Sequence[ServerName]) -> None:
+        """Ask *servers* for *wanted* until each event is held or doubtful, or all were asked for it."""
+        wanted = set(wanted)
+        requests = EventRequests(self._servers, self._sources, wanted, servers)
+        left = requests.askable(wanted)
+        while left:
+            batch = left[:_BATCH_EVENTS]
+            bodies = await requests.bodies(batch)
+            await self._verify_batch(bodies, wanted)
+            # Another server may have in good form what came in bad form or not at all; a key is seldom what differs.
+            again = (e for e in batch if e not in self._held and e not in self.doubtful.key_unknown)
+            left = requests.askable(again) + left[_BATCH_EVENTS:]
         await self._held.flush()
 
     def _missing(self, wanted: Iterable[EventId]) -> set[EventId]:
         doubtful = self.doubtful.ids()
         return {event_id for event_id in wanted if event_id not in self._held and event_id not in doubtful}
 
-    async def _event(self, event_id: EventId, servers: Sequence[ServerName]) -> bytes | None:
-        for server in servers:
-            try:
-                body = await self._servers.event(server, event_id)
-            except FederationError as error:
-                # One event that a server lacks says nothing about its snapshots.
-                if error.outcome is not Outcome.NOT_FOUND:
-                    self._sources.failed(error)
-                continue
-            return body
-        return None
-
     def _servers_for_event(
-        self, preferred: ServerName | None, without: ServerName | None = None
+        self,
+        preferred: ServerName | None,
+        without: ServerName | None = None,
+        at_most: int = _SERVERS_PER_EVENT,
     ) -> Sequence[ServerName]:
         first = [] if preferred is None else [preferred]
         excluded = [server for server in (preferred, without) if server is not None]
-        return [*first, *self._sources.available(without=excluded)][:_SERVERS_PER_EVENT]
+        return [*first, *self._sources.available(without=excluded)][:at_most]
 
     async def _fetch_state(
         self, server: ServerName, after: EventId, missing: set[EventId], *, named: int
