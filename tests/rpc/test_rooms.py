@@ -246,6 +246,17 @@ async def test_destinations_are_the_servers_without_us(api):
     assert answer.generation == registered.generation
 
 
+async def test_servers_seen_joining_are_destinations_at_once(api):
+    join = sent_join()
+    await api.register(join)
+    refused_join = partial_event(join.room.join("@eve:e.example"))
+    refused_join.provisional_verdict = pb.PROVISIONAL_VERDICT_REJECTED
+    events = [partial_event(join.room.join("@dora:d.example")), refused_join]
+    await api.rooms.RecordPartialEvents(pb.RecordPartialEventsRequest(room_id=join.room_id, events=events))
+    answer = await api.rooms.GetDestinations(pb.GetDestinationsRequest(room_id=join.room_id))
+    assert list(answer.servers) == ["a.example", "b.example", "c.example", "d.example"]
+
+
 async def test_a_retry_adds_servers(api):
     join = sent_join()
     await api.register(join)

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from partialstate_service.domain.ids import ServerName
 
 
-def destinations(
-    *, at_join: Iterable[ServerName], joined_since: Iterable[ServerName], us: ServerName
-) -> tuple[ServerName, ...]:
-    """Return the servers, sorted, each once, without *us*."""
-    return tuple(sorted({*at_join, *joined_since} - {us}))
+def destinations(servers: Iterable[ServerName], *, us: ServerName) -> tuple[ServerName, ...]:
+    """Return *servers*, those of the join and those seen joining since, sorted, each once, without *us*."""
+    return tuple(sorted({*servers} - {us}))

@@ -177,10 +177,12 @@ class Reconciliation:
         """Record the partial events that the homeserver holds; those known already stay as they are."""
         events = held.partial_events
         for start in range(0, len(events), _RECORDED_AT_ONCE):
-            parsed, summary = read_partial_events(
-                held.room_id, version, events[start : start + _RECORDED_AT_ONCE]
+            given = read_partial_events(
+                held.room_id, version, events[start : start + _RECORDED_AT_ONCE], self.us
             )
-            await self.registry.record_partial_events(held.room_id, parsed, summary, self.now_ms())
+            await self.registry.record_partial_events(
+                held.room_id, given.events, given.summary, self.now_ms(), given.servers_joined
+            )
 
     async def _all_rooms(self) -> AsyncIterator[PartialRoom]:
         after: RoomId | None = None

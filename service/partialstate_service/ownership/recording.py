@@ -4,8 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from partialstate_service.domain.errors import RoomNotPartialError
-from partialstate_service.domain.ids import Generation, RoomId
+from partialstate_service.domain.ids import (
+    Generation,
+    InvalidIdError,
+    RoomId,
+    ServerName,
+    parse_user_id,
+    server_of,
+)
 from partialstate_service.domain.rooms import StateSummary, StateToken
+from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.room_versions import RoomVersion, room_version
 from partialstate_service.ownership.given_events import parse_given, summarise
 from partialstate_service.ownership.refusals import require_at_most
@@ -37,9 +45,10 @@ class GivenPartialEvent:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Records partial events."""
+    """Records partial events of the homeserver *us*."""
 
     registry: Registry
+    us: ServerName
     now_ms: Callable[[], int]
 
     async def record(
@@ -53,20 +62,36 @@ class Recording:
             # Events of a room that is not partial need not be understood to be turned down.
             token = await self.registry.read_token()
             return [RecordOutcome.ROOM_NOT_PARTIAL] * len(events), Generation(0), token
-        parsed, summary = read_partial_events(room_id, version, events)
-        return await self.registry.record_partial_events(room_id, parsed, summary, self.now_ms())
+        given = read_partial_events(room_id, version, events, self.us)
+        return await self.registry.record_partial_events(
+            room_id, given.events, given.summary, self.now_ms(), given.servers_joined
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartialEvents:
+    """Partial events as they are recorded."""
+
+    events: list[RecordedEvent]
+    summary: StateSummary | None
+    """The non-member state after the last of them that gives it; None: none does."""
+    servers_joined: list[ServerName]
+    """Other servers whose users join by accepted events: from now on they must be sent the room's events."""
 
 
 def read_partial_events(
-    room_id: RoomId, version: RoomVersion, events: Sequence[GivenPartialEvent]
-) -> tuple[list[RecordedEvent], StateSummary | None]:
-    """Return the events parsed, and the non-member state after the last of them that gives it (None: none does)."""
+    room_id: RoomId, version: RoomVersion, given_events: Sequence[GivenPartialEvent], us: ServerName
+) -> PartialEvents:
+    """Return the events parsed, which the homeserver *us* holds. Raises `RefusedInputError`."""
     parsed = []
     summary = None
-    for index, given in enumerate(events):
+    joined: dict[ServerName, None] = {}
+    for index, given in enumerate(given_events):
         field = f"events[{index}]"
         event = parse_given(given.pdu.json, version, room_id, f"{field}.pdu", given.pdu.event_id)
         parsed.append(recorded(event, accepted=given.accepted))
+        if given.accepted and (server := _joined_server(event)) is not None:
+            joined[server] = None
         state = given.non_member_state_after
         require_at_most(MAX_NON_MEMBER_STATE, len(state), f"{field}.non_member_state_after")
         if state:
@@ -74,4 +99,13 @@ def read_partial_events(
                 parse_given(pdu.json, version, room_id, f"{field}.non_member_state_after", pdu.event_id)
                 for pdu in state
             )
-    return parsed, summary
+    return PartialEvents(parsed, summary, [server for server in joined if server != us])
+
+
+def _joined_server(event: Event) -> ServerName | None:
+    if event.type != "m.room.member" or event.content.get("membership") != "join":
+        return None
+    try:
+        return server_of(parse_user_id(event.state_key or ""))
+    except InvalidIdError:
+        return None

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 
 from partialstate_service.domain.errors import RoomNotPartialError, StoreUnavailableError
-from partialstate_service.domain.ids import EventId, Generation, RoomId
+from partialstate_service.domain.ids import EventId, Generation, RoomId, ServerName
 from partialstate_service.domain.rooms import Ending, Progress, StateSummary, StateToken
 from partialstate_service.store.changes import Changes, Reply, refuse
 from partialstate_service.store.lives import Lives
@@ -62,13 +62,19 @@ class Registrations:
         raise StoreUnavailableError("the room ends and begins over and over")
 
     async def record_partial_events(
-        self, room_id: RoomId, events: Sequence[RecordedEvent], summary: StateSummary | None, now_ms: int
+        self,
+        room_id: RoomId,
+        events: Sequence[RecordedEvent],
+        summary: StateSummary | None,
+        now_ms: int,
+        servers_joined: Sequence[ServerName] = (),
     ) -> tuple[Sequence[RecordOutcome], Generation, StateToken]:
         arguments: list[Argument] = [now_ms, int(summary is not None)]
         arguments += summary_texts(summary or StateSummary())
         arguments.append(len(events))
         for event in events:
             arguments += [event.event_id, len(event.prev_event_ids), *event.prev_event_ids]
+        arguments.append(" ".join(servers_joined))
         for _ in range(_TRIES):
             life = await self._lives.recall(room_id)
             if life is not None and not await self._store_events(room_id, life, events):

@@ -1,7 +1,7 @@
--- uses: _keys _room _due
+-- uses: _keys _room _due _servers
 -- Record partial events, in order, all or none. Their JSON is stored before.
 -- ARGV: life that the JSON is stored in, now, whether a summary is given, acls, join rules, visibilities, number of events,
---   then per event: id, number of prevs, prevs.
+--   then per event: id, number of prevs, prevs; then the servers that the events let join.
 -- Returns NOT_PARTIAL | LIFE life | OK generation outcome... (R recorded, F its prevs are imported)
 if not room then
   return reply('NOT_PARTIAL')
@@ -44,6 +44,8 @@ for _ = 1, tonumber(shift()) do
   end
 end
 
+local joined = shift()
+
 -- A repetition must not bring an older summary back.
 if is_news and has_summary == '1' then
   put('acls', acls)
@@ -52,6 +54,11 @@ if is_news and has_summary == '1' then
   redis.call('HSET', WORK, 'summary', 1)
 end
 if recorded > 0 then
+  local servers = redis.call('HGET', ROOM, 'servers')
+  local united = unite(servers, joined)
+  if united ~= servers then
+    put('servers', united)
+  end
   local was_pending = number('pending')
   put('pending', was_pending + recorded)
   put('unimported', number('unimported') + recorded)
