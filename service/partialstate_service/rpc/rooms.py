@@ -56,7 +56,7 @@ class RoomsServicer(pb_grpc.RoomsServiceServicer):
         self._now_ms = now_ms
         self._limits = limits
         self._registration = Registration(registry, bulk, us, now_ms)
-        self._recording = Recording(registry, now_ms)
+        self._recording = Recording(registry, us, now_ms)
         self._reconciliation = Reconciliation(registry, bulk, us, now_ms)
 
     async def RegisterPartialJoin(
@@ -176,9 +176,9 @@ class RoomsServicer(pb_grpc.RoomsServiceServicer):
         """Return the servers that events of the room are sent to."""
         del context
         room = await self._registry.get(convert.room_id(request.room_id))
-        # The registry adds the servers that are seen joining to those of the join.
-        servers = destinations(at_join=room.servers, joined_since=(), us=self._us)
-        return pb.GetDestinationsResponse(servers=servers, generation=room.generation)
+        return pb.GetDestinationsResponse(
+            servers=destinations(room.servers, us=self._us), generation=room.generation
+        )
 
     async def RetryResync(self, request: pb.RetryResyncRequest, context: Context) -> pb.RetryResyncResponse:
         """Make a room due now."""
