@@ -7,7 +7,7 @@ from partialstate_service.domain.errors import StoreUnavailableError
 from partialstate_service.domain.ids import EventId
 from partialstate_service.domain.rooms import ReleaseReason
 from partialstate_service.store.open import open_store
-from partialstate_service.store.protocol import ChunkKind, PduItem
+from partialstate_service.store.protocol import ChunkKind, NewSegment, PduItem
 from support.store_rooms import (
     JOIN,
     NOW,
@@ -95,6 +95,7 @@ class TestSweep:
         lease = await claim(store)
         verified = await pdu_chunk(store, "$a")
         await store.registry.commit_verified(lease, verified)
+        await store.registry.append_log(lease, [NewSegment(ChunkKind.VERIFIED, verified)], [], [])
         await resolve(store, lease, JOIN)
         await register(store, join(event_id="$join2"))
         await store.sweeper.sweep()

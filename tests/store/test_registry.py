@@ -207,6 +207,16 @@ class TestRecordPartialEvents:
         await outcomes(store, recorded("$a", JOIN), summary=older)
         assert (await store.registry.get(ROOM)).summary == newer
 
+    async def test_an_event_id_that_two_rooms_claim_is_the_first_ones(self, store):
+        """In the first room versions a server can name two events alike."""
+        other = RoomId("!other:here")
+        await register(store)
+        generation = (await register(store, join(other, "$other"))).generation
+        await outcomes(store, recorded("$a", JOIN))
+        await store.registry.record_partial_events(other, [recorded("$a", "$other")], None, NOW)
+        await store.registry.release(other, generation, ReleaseReason.PURGED, NOW)
+        assert await store.registry.known_event_rooms([EventId("$a"), EventId("$other")]) == {"$a": ROOM}
+
     async def test_many_events_fit_in_one_call(self, store):
         await register(store)
         events = [recorded(f"${i}", *(f"${i - k}" for k in range(1, 21))) for i in range(500)]
