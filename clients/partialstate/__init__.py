@@ -21,6 +21,7 @@ from partialstate.errors import (
     InvalidRequestError,
     JoinConfirmedError,
     ListAgainError,
+    MissingEventsError,
     NoAnswerError,
     NotReconciledError,
     PartialStateError,
@@ -49,7 +50,15 @@ from partialstate.no_decision import (
 )
 from partialstate.options import NO_RETRIES, Deadlines, RetryPolicy, Tls
 from partialstate.reconciliation import HeldRoom, ReconciledRoom, Reconciliation, UnregistrableRoom
-from partialstate.recording import PartialEvent, ProvisionalVerdict, RecordedEvents, RecordOutcome, SentEvent
+from partialstate.recording import (
+    IncomingEvent,
+    IncomingVerdict,
+    PartialEvent,
+    ProvisionalVerdict,
+    RecordedEvents,
+    RecordOutcome,
+    SentEvent,
+)
 from partialstate.recovered_state import (
     Acknowledgement,
     CurrentState,
@@ -101,10 +110,13 @@ __all__ = [
     "FullyConsistent",
     "HeldRoom",
     "ImportIncompleteError",
+    "IncomingEvent",
+    "IncomingVerdict",
     "InvalidRequestError",
     "JoinConfirmedError",
     "ListAgainError",
     "LogEnd",
+    "MissingEventsError",
     "NoAnswerError",
     "NoDecision",
     "NotReconciledError",

@@ -69,6 +69,8 @@ class ErrorReason(ApiName):
     """The room is abandoned: it can be joined again or purged."""
     INTERNAL = auto()
     """A defect of the service; facts: request_id, to be found in its log."""
+    MISSING_EVENTS = auto()
+    """Events are needed that neither side brought; facts: event_ids, count."""
 
     UNKNOWN = auto()
     """No reason was given (the connection failed, say), or one of a newer service."""
@@ -92,6 +94,7 @@ class PartialStateError(Exception):
     │   ├── StaleGenerationError      the room has been joined again
     │   ├── JoinConfirmedError        a confirmed join cannot be released as failed
     │   ├── RoomAbandonedError        the room was left
+    │   ├── MissingEventsError        the verdict needs further events
     │   ├── ImportIncompleteError     there is more to import
     │   ├── PositionOutOfRangeError   a position beyond the log's end
     │   └── ListAgainError            a state token leads nowhere: list the rooms and watch from there
@@ -187,6 +190,15 @@ class JoinConfirmedError(RefusedError):
 
 class RoomAbandonedError(RefusedError):
     """The room was left: it can be joined again or purged."""
+
+
+class MissingEventsError(RefusedError):
+    """The verdict needs events that neither side brought: repeat the call with them."""
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        """Events that are missing; not all of them where they are many."""
+        return tuple(self.facts.get("event_ids", "").split())
 
 
 class ImportIncompleteError(RefusedError):

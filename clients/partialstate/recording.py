@@ -5,7 +5,7 @@ from enum import auto
 
 from partialstate._api_name import ApiName
 from partialstate.consistency import StateToken
-from partialstate.events import Pdu
+from partialstate.events import Pdu, StateEntry
 
 
 class ProvisionalVerdict(ApiName):
@@ -50,6 +50,37 @@ class RecordedEvents:
     generation: int
     """The room's generation; 0 if the room is not partial."""
     state_token: StateToken
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingEvent:
+    """An event that came in while its room is partial, with what its authorisation needs beside what the service holds."""
+
+    room_id: str
+    pdu: Pdu
+    state_before: tuple[StateEntry, ...]
+    """The partial state before the event: every slot, or at least those that its authorisation reads; at most 1,000."""
+    events: tuple[Pdu, ...] = ()
+    """Events that the service may not hold: auth events of the event and of the state, and theirs; at most 1,000."""
+    rejected_event_ids: tuple[str, ...] = ()
+    """Events among all these that the homeserver holds as rejected; at most 1,000. Recorded events that still lack
+    their full state need not be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingVerdict:
+    """The provisional verdict on an event that came in."""
+
+    provisional_verdict: ProvisionalVerdict
+    """As `PartialEvent` takes it."""
+    rejecting_rule: str
+    """For a rejected event: the name of the rule that rejects it, such as "SENDER_JOINED"."""
+    rejection: str
+    """For a rejected event: in a text for people, the facts of the case."""
+    event_id: str
+    """The event's id, recomputed."""
+    generation: int
+    """The room's generation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,7 @@ REASONS = {
     "UNAUTHENTICATED": ("UNAUTHENTICATED", UnauthenticatedError),
     "STOPPING": ("UNAVAILABLE", UnavailableError),
     "ROOM_ABANDONED": ("FAILED_PRECONDITION", partialstate.RoomAbandonedError),
+    "MISSING_EVENTS": ("FAILED_PRECONDITION", partialstate.MissingEventsError),
     "INTERNAL": ("INTERNAL", partialstate.ServiceDefectError),
 }
 

@@ -38,7 +38,7 @@ def test_the_exported_names_are_pinned():
 
 def test_every_rpc_has_a_method():
     rpcs = [method.name for service in SERVICES.values() for method in service.methods]
-    assert len(rpcs) == 17
+    assert len(rpcs) == 18
     missing = [
         rpc for rpc in rpcs if not hasattr(partialstate.PartialStateClient, RENAMED.get(rpc, snake_case(rpc)))
     ]
@@ -78,6 +78,8 @@ def test_every_name_of_the_api_is_known(enum, api, prefix):
         (partialstate.Registration, rooms_service_pb2.RegisterPartialJoinResponse),
         (partialstate.PartialEvent, rooms_service_pb2.PartialEvent),
         (partialstate.RecordedEvents, rooms_service_pb2.RecordPartialEventsResponse),
+        (partialstate.IncomingEvent, rooms_service_pb2.AuthoriseIncomingEventRequest),
+        (partialstate.IncomingVerdict, rooms_service_pb2.AuthoriseIncomingEventResponse),
         (partialstate.SentEvent, rooms_service_pb2.SentEvent),
         (partialstate.HeldRoom, rooms_service_pb2.HeldRoom),
         (partialstate.Reconciliation, rooms_service_pb2.ReconcileRoomsResponse),

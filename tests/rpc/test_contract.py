@@ -8,7 +8,7 @@ import pytest
 from partialstate.v1 import check_service_pb2, errors_pb2, rooms_service_pb2, types_pb2
 from partialstate_service.domain import checks, endpoints, errors
 from partialstate_service.domain import rooms as domain_rooms
-from partialstate_service.domain.ids import Generation, Position, RoomId
+from partialstate_service.domain.ids import EventId, Generation, Position, RoomId
 from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
 from partialstate_service.rpc import status
 from partialstate_service.rpc.check import CheckServicer
@@ -65,6 +65,7 @@ EXAMPLES: list[Exception] = [
     errors.StaleGenerationError(ROOM, Generation(1), Generation(2)),
     errors.JoinConfirmedError(ROOM, Generation(1)),
     errors.RoomAbandonedError(ROOM),
+    errors.MissingEventsError(ROOM, frozenset({EventId("$a")})),
     errors.ImportIncompleteError(ROOM, Position(1), Position(2), 0),
     errors.PositionOutOfRangeError(ROOM, Position(2), Position(1)),
     errors.TokenTooOldError("secret"),

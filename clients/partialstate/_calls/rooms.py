@@ -10,7 +10,7 @@ from partialstate._wire import rooms as rooms_wire
 from partialstate.consistency import StateToken
 from partialstate.joins import PartialJoin, Registration, ReleaseReason
 from partialstate.reconciliation import HeldRoom, Reconciliation
-from partialstate.recording import PartialEvent, RecordedEvents, SentEvent
+from partialstate.recording import IncomingEvent, IncomingVerdict, PartialEvent, RecordedEvents, SentEvent
 from partialstate.rooms import Destinations, RoomSnapshot, RoomsPage, RoomStatus
 from partialstate.v1 import rooms_service_pb2 as pb
 from partialstate.v1 import types_pb2
@@ -66,6 +66,17 @@ class RoomsCalls(Connection):
         )
         method = self._stub(RoomsServiceStub).RecordPartialEvents
         return joins_wire.recorded(await self._unary(method, request, self.deadlines.write_s))
+
+    async def authorise_incoming_event(self, event: IncomingEvent) -> IncomingVerdict:
+        """Return the provisional verdict on an event that came in while its room is partial (MSC3902).
+
+        Call it between verifying an event and `record_partial_events`, or do the same check yourself. Signatures are the
+        caller's to verify. Raises `MissingEventsError`, which says with which events to repeat the call, and
+        `RoomNotPartialError`.
+        """
+        request = joins_wire.incoming_event_message(event)
+        method = RoomsServiceStub(self._channel).AuthoriseIncomingEvent
+        return joins_wire.incoming_verdict(await self._unary(method, request, self.deadlines.read_s))
 
     async def record_sent_events(self, room_id: str, events: Sequence[SentEvent]) -> bool:
         """Record which events are about to be sent to which servers, at most 500; return whether the room is partial.

@@ -3,7 +3,7 @@
 from partialstate._wire import names, words
 from partialstate.joins import PartialJoin, Registration
 from partialstate.reconciliation import HeldRoom, ReconciledRoom, Reconciliation, UnregistrableRoom
-from partialstate.recording import PartialEvent, RecordedEvents, SentEvent
+from partialstate.recording import IncomingEvent, IncomingVerdict, PartialEvent, RecordedEvents, SentEvent
 from partialstate.v1 import rooms_service_pb2 as pb
 
 
@@ -50,6 +50,28 @@ def recorded(message: pb.RecordPartialEventsResponse) -> RecordedEvents:
         outcomes=names.RECORD_OUTCOMES.names(message.outcomes),
         generation=message.generation,
         state_token=words.token(message.state_token),
+    )
+
+
+def incoming_event_message(event: IncomingEvent) -> pb.AuthoriseIncomingEventRequest:
+    """Return the message of an event that came in."""
+    return pb.AuthoriseIncomingEventRequest(
+        room_id=event.room_id,
+        pdu=words.pdu_message(event.pdu),
+        state_before=map(words.entry_message, event.state_before),
+        events=map(words.pdu_message, event.events),
+        rejected_event_ids=event.rejected_event_ids,
+    )
+
+
+def incoming_verdict(message: pb.AuthoriseIncomingEventResponse) -> IncomingVerdict:
+    """Return the provisional verdict on an event."""
+    return IncomingVerdict(
+        provisional_verdict=names.PROVISIONAL_VERDICTS.name(message.provisional_verdict),
+        rejecting_rule=message.rejecting_rule,
+        rejection=message.rejection,
+        event_id=message.event_id,
+        generation=message.generation,
     )
 
 

@@ -61,6 +61,11 @@ def entry(message: types_pb2.StateEntry) -> StateEntry:
     return StateEntry(message.type, message.state_key, message.event_id)
 
 
+def entry_message(entry: StateEntry) -> types_pb2.StateEntry:
+    """Return the message of a slot of state."""
+    return types_pb2.StateEntry(type=entry.type, state_key=entry.state_key, event_id=entry.event_id)
+
+
 def error_response(message: types_pb2.MatrixError) -> ErrorResponse:
     """Return a finished error."""
     return ErrorResponse(message.http_status, message.errcode, message.error)

@@ -88,6 +88,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the room is abandoned: it can be joined again or purged."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 30
     """INTERNAL: a defect of the service; its log has more under this id. {"request_id": "9f…"}"""
+    ERROR_REASON_MISSING_EVENTS: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: events are needed that neither the request nor the service has; ids separated by blanks, as
+    many as there is room for. {"event_ids": "$a $b", "count": "2"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is what `google.rpc.ErrorInfo.reason` says in the details of every non-OK status (without the prefix
@@ -160,4 +164,8 @@ ERROR_REASON_ROOM_ABANDONED: ErrorReason.ValueType  # 29
 """FAILED_PRECONDITION: the room is abandoned: it can be joined again or purged."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 30
 """INTERNAL: a defect of the service; its log has more under this id. {"request_id": "9f…"}"""
+ERROR_REASON_MISSING_EVENTS: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: events are needed that neither the request nor the service has; ids separated by blanks, as
+many as there is room for. {"event_ids": "$a $b", "count": "2"}
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

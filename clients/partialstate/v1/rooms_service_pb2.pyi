@@ -491,6 +491,98 @@ class RecordPartialEventsResponse(_message.Message):
 Global___RecordPartialEventsResponse: _TypeAlias = RecordPartialEventsResponse  # noqa: Y015
 
 @_typing.final
+class AuthoriseIncomingEventRequest(_message.Message):
+    """AuthoriseIncomingEventRequest carries an event with what its authorisation needs beside what the service holds: the
+    events of the send_join response, those fetched since, and the recorded ones. Of a very large room the service looks
+    at a part of them only.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    PDU_FIELD_NUMBER: _builtins.int
+    STATE_BEFORE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    REJECTED_EVENT_IDS_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    """The room's id."""
+    @_builtins.property
+    def pdu(self) -> _types_pb2.Pdu:
+        """The event."""
+
+    @_builtins.property
+    def state_before(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.StateEntry]:
+        """The partial state before the event: every slot, or at least those that its authorisation reads (create, power
+        levels, join rules, the memberships of sender, target and voucher, the third-party invite); at most 1,000. A slot
+        that the homeserver lacks is left out.
+        """
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Pdu]:
+        """Events that the service may not hold: auth events of the event and of the state, and theirs; at most 1,000."""
+
+    @_builtins.property
+    def rejected_event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Events among all these that the homeserver holds as rejected; at most 1,000. Recorded events that still lack their
+        full state need not be named.
+        """
+
+    def __init__(
+        self,
+        *,
+        room_id: _builtins.str = ...,
+        pdu: _types_pb2.Pdu | None = ...,
+        state_before: _abc.Iterable[_types_pb2.StateEntry] | None = ...,
+        events: _abc.Iterable[_types_pb2.Pdu] | None = ...,
+        rejected_event_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pdu", b"pdu"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "pdu", b"pdu", "rejected_event_ids", b"rejected_event_ids", "room_id", b"room_id", "state_before", b"state_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthoriseIncomingEventRequest: _TypeAlias = AuthoriseIncomingEventRequest  # noqa: Y015
+
+@_typing.final
+class AuthoriseIncomingEventResponse(_message.Message):
+    """AuthoriseIncomingEventResponse is the verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVISIONAL_VERDICT_FIELD_NUMBER: _builtins.int
+    REJECTING_RULE_FIELD_NUMBER: _builtins.int
+    REJECTION_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    provisional_verdict: Global___ProvisionalVerdict.ValueType
+    """The verdict, as RecordPartialEvents takes it."""
+    rejecting_rule: _builtins.str
+    """For a rejected event: the name of the rule that rejects it, such as "SENDER_JOINED"."""
+    rejection: _builtins.str
+    """For a rejected event: in a text for people, the facts of the case."""
+    event_id: _builtins.str
+    """The event's id, recomputed."""
+    generation: _builtins.int
+    """The room's generation."""
+    def __init__(
+        self,
+        *,
+        provisional_verdict: Global___ProvisionalVerdict.ValueType = ...,
+        rejecting_rule: _builtins.str = ...,
+        rejection: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "generation", b"generation", "provisional_verdict", b"provisional_verdict", "rejecting_rule", b"rejecting_rule", "rejection", b"rejection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthoriseIncomingEventResponse: _TypeAlias = AuthoriseIncomingEventResponse  # noqa: Y015
+
+@_typing.final
 class RecordSentEventsRequest(_message.Message):
     """RecordSentEventsRequest carries what is about to be sent."""
 

@@ -51,6 +51,11 @@ class RoomsServiceStub(object):
                 request_serializer=partialstate_dot_v1_dot_rooms__service__pb2.RecordPartialEventsRequest.SerializeToString,
                 response_deserializer=partialstate_dot_v1_dot_rooms__service__pb2.RecordPartialEventsResponse.FromString,
                 _registered_method=True)
+        self.AuthoriseIncomingEvent = channel.unary_unary(
+                '/partialstate.v1.RoomsService/AuthoriseIncomingEvent',
+                request_serializer=partialstate_dot_v1_dot_rooms__service__pb2.AuthoriseIncomingEventRequest.SerializeToString,
+                response_deserializer=partialstate_dot_v1_dot_rooms__service__pb2.AuthoriseIncomingEventResponse.FromString,
+                _registered_method=True)
         self.RecordSentEvents = channel.unary_unary(
                 '/partialstate.v1.RoomsService/RecordSentEvents',
                 request_serializer=partialstate_dot_v1_dot_rooms__service__pb2.RecordSentEventsRequest.SerializeToString,
@@ -114,6 +119,17 @@ class RoomsServiceServicer(object):
     def RecordPartialEvents(self, request, context):
         """RecordPartialEvents records events whose state the homeserver computed from partial state. Call it before such
         an event is persisted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuthoriseIncomingEvent(self, request, context):
+        """AuthoriseIncomingEvent gives the provisional verdict on an event that came in while its room is partial, by
+        MSC3902's changed checks: by the auth events that it claims, and by the resolution of those with the partial state
+        before it. Call it between verifying an event and RecordPartialEvents, or do the same check yourself; the final
+        verdict comes with the recovered state. It stores nothing, and looks at no signatures: those are the caller's.
+        With MISSING_EVENTS it names events that neither side brought; repeat the call with them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +205,11 @@ def add_RoomsServiceServicer_to_server(servicer, server):
                     servicer.RecordPartialEvents,
                     request_deserializer=partialstate_dot_v1_dot_rooms__service__pb2.RecordPartialEventsRequest.FromString,
                     response_serializer=partialstate_dot_v1_dot_rooms__service__pb2.RecordPartialEventsResponse.SerializeToString,
+            ),
+            'AuthoriseIncomingEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuthoriseIncomingEvent,
+                    request_deserializer=partialstate_dot_v1_dot_rooms__service__pb2.AuthoriseIncomingEventRequest.FromString,
+                    response_serializer=partialstate_dot_v1_dot_rooms__service__pb2.AuthoriseIncomingEventResponse.SerializeToString,
             ),
             'RecordSentEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordSentEvents,
@@ -309,6 +330,33 @@ class RoomsService(object):
             '/partialstate.v1.RoomsService/RecordPartialEvents',
             partialstate_dot_v1_dot_rooms__service__pb2.RecordPartialEventsRequest.SerializeToString,
             partialstate_dot_v1_dot_rooms__service__pb2.RecordPartialEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthoriseIncomingEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/partialstate.v1.RoomsService/AuthoriseIncomingEvent',
+            partialstate_dot_v1_dot_rooms__service__pb2.AuthoriseIncomingEventRequest.SerializeToString,
+            partialstate_dot_v1_dot_rooms__service__pb2.AuthoriseIncomingEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,13 @@ class RoomsServiceStub:
     """RecordPartialEvents records events whose state the homeserver computed from partial state. Call it before such
     an event is persisted.
     """
+    AuthoriseIncomingEvent: _grpc.UnaryUnaryMultiCallable[_rooms_service_pb2.AuthoriseIncomingEventRequest, _rooms_service_pb2.AuthoriseIncomingEventResponse]
+    """AuthoriseIncomingEvent gives the provisional verdict on an event that came in while its room is partial, by
+    MSC3902's changed checks: by the auth events that it claims, and by the resolution of those with the partial state
+    before it. Call it between verifying an event and RecordPartialEvents, or do the same check yourself; the final
+    verdict comes with the recovered state. It stores nothing, and looks at no signatures: those are the caller's.
+    With MISSING_EVENTS it names events that neither side brought; repeat the call with them.
+    """
     RecordSentEvents: _grpc.UnaryUnaryMultiCallable[_rooms_service_pb2.RecordSentEventsRequest, _rooms_service_pb2.RecordSentEventsResponse]
     """RecordSentEvents records which events are about to be sent to which servers: what the homeserver has sent to a
     server it is obliged to answer for (MSC3895). Call it before sending; if it fails, send anyway and repeat it.
@@ -91,6 +98,13 @@ class RoomsServiceAsyncStub(RoomsServiceStub):
     RecordPartialEvents: _aio.UnaryUnaryMultiCallable[_rooms_service_pb2.RecordPartialEventsRequest, _rooms_service_pb2.RecordPartialEventsResponse]  # type: ignore[assignment]
     """RecordPartialEvents records events whose state the homeserver computed from partial state. Call it before such
     an event is persisted.
+    """
+    AuthoriseIncomingEvent: _aio.UnaryUnaryMultiCallable[_rooms_service_pb2.AuthoriseIncomingEventRequest, _rooms_service_pb2.AuthoriseIncomingEventResponse]  # type: ignore[assignment]
+    """AuthoriseIncomingEvent gives the provisional verdict on an event that came in while its room is partial, by
+    MSC3902's changed checks: by the auth events that it claims, and by the resolution of those with the partial state
+    before it. Call it between verifying an event and RecordPartialEvents, or do the same check yourself; the final
+    verdict comes with the recovered state. It stores nothing, and looks at no signatures: those are the caller's.
+    With MISSING_EVENTS it names events that neither side brought; repeat the call with them.
     """
     RecordSentEvents: _aio.UnaryUnaryMultiCallable[_rooms_service_pb2.RecordSentEventsRequest, _rooms_service_pb2.RecordSentEventsResponse]  # type: ignore[assignment]
     """RecordSentEvents records which events are about to be sent to which servers: what the homeserver has sent to a
@@ -149,6 +163,19 @@ class RoomsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rooms_service_pb2.RecordPartialEventsResponse, _abc.Awaitable[_rooms_service_pb2.RecordPartialEventsResponse]]:
         """RecordPartialEvents records events whose state the homeserver computed from partial state. Call it before such
         an event is persisted.
+        """
+
+    @_abc_1.abstractmethod
+    def AuthoriseIncomingEvent(
+        self,
+        request: _rooms_service_pb2.AuthoriseIncomingEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rooms_service_pb2.AuthoriseIncomingEventResponse, _abc.Awaitable[_rooms_service_pb2.AuthoriseIncomingEventResponse]]:
+        """AuthoriseIncomingEvent gives the provisional verdict on an event that came in while its room is partial, by
+        MSC3902's changed checks: by the auth events that it claims, and by the resolution of those with the partial state
+        before it. Call it between verifying an event and RecordPartialEvents, or do the same check yourself; the final
+        verdict comes with the recovered state. It stores nothing, and looks at no signatures: those are the caller's.
+        With MISSING_EVENTS it names events that neither side brought; repeat the call with them.
         """
 
     @_abc_1.abstractmethod

@@ -1,6 +1,8 @@
 """The errors of the domain: they carry facts; `rpc/status.py` maps each to a status code."""
 
-from partialstate_service.domain.ids import Generation, Position, RoomId
+from collections.abc import Set as AbstractSet
+
+from partialstate_service.domain.ids import EventId, Generation, Position, RoomId
 from partialstate_service.domain.rooms import Tombstone
 
 
@@ -12,6 +14,7 @@ class PartialStateError(Exception):
     ├── StaleGenerationError
     ├── JoinConfirmedError
     ├── RoomAbandonedError
+    ├── MissingEventsError
     ├── ImportIncompleteError
     ├── PositionOutOfRangeError
     ├── LeaseLostError
@@ -60,6 +63,17 @@ class RoomAbandonedError(PartialStateError):
     def __init__(self, room_id: RoomId) -> None:
         self.room_id = room_id
         super().__init__(f"the room {room_id!a} is abandoned: join it again, or purge it")
+
+
+class MissingEventsError(PartialStateError):
+    """Events are needed that neither the caller gave nor the service holds."""
+
+    def __init__(self, room_id: RoomId, event_ids: AbstractSet[EventId]) -> None:
+        self.room_id = room_id
+        self.event_ids = event_ids
+        super().__init__(
+            f"{len(event_ids)} events of the room {room_id!a} are missing, such as {min(event_ids)}"
+        )
 
 
 class ImportIncompleteError(PartialStateError):

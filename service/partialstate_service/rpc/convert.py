@@ -31,6 +31,8 @@ from partialstate_service.domain.rooms import (
     StateToken,
     parse_state_token,
 )
+from partialstate_service.matrix.event import StateKey
+from partialstate_service.ownership.incoming import IncomingEvent
 from partialstate_service.ownership.recording import GivenPartialEvent, GivenPdu
 from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
 
@@ -92,6 +94,24 @@ def partial_event(message: rooms_pb.PartialEvent, field: str) -> GivenPartialEve
             raise invalid_field(name, f"{name} must be given")
     return GivenPartialEvent(
         given_pdu(message.pdu), accepted, tuple(map(given_pdu, message.non_member_state_after))
+    )
+
+
+def incoming_event(message: rooms_pb.AuthoriseIncomingEventRequest) -> IncomingEvent:
+    """Return an event that came in, its PDUs unread."""
+    state: dict[StateKey, EventId] = {}
+    for index, entry in enumerate(message.state_before):
+        field = f"state_before[{index}]"
+        key = (entry.type, entry.state_key)
+        if key in state:
+            raise invalid_field(field, f"{field} is the second event in its slot")
+        state[key] = event_id(entry.event_id, f"{field}.event_id")
+    return IncomingEvent(
+        room_id=room_id(message.room_id),
+        pdu=given_pdu(message.pdu),
+        state_before=state,
+        events=tuple(map(given_pdu, message.events)),
+        rejected=frozenset(event_id(text, "rejected_event_ids") for text in message.rejected_event_ids),
     )
 
 

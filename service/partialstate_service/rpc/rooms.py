@@ -10,6 +10,7 @@ from partialstate.v1 import rooms_service_pb2_grpc as pb_grpc
 from partialstate_service.domain.destinations import destinations
 from partialstate_service.domain.ids import RoomId, ServerName
 from partialstate_service.domain.rooms import ReleaseReason
+from partialstate_service.ownership.incoming import IncomingAuthorisation
 from partialstate_service.ownership.reconciliation import Difference, Reconciliation
 from partialstate_service.ownership.recording import MAX_RECORDED_EVENTS, Recording
 from partialstate_service.ownership.refusals import RefusedInputError, require_at_most
@@ -57,6 +58,7 @@ class RoomsServicer(pb_grpc.RoomsServiceServicer):
         self._limits = limits
         self._registration = Registration(registry, bulk, us, now_ms)
         self._recording = Recording(registry, us, now_ms)
+        self._incoming = IncomingAuthorisation(registry, bulk)
         self._reconciliation = Reconciliation(registry, bulk, us, now_ms)
 
     async def RegisterPartialJoin(
@@ -102,6 +104,23 @@ class RoomsServicer(pb_grpc.RoomsServiceServicer):
             outcomes=[pb.RecordOutcome.Value(f"RECORD_OUTCOME_{outcome.name}") for outcome in outcomes],
             generation=generation,
             state_token=convert.token_message(token),
+        )
+
+    async def AuthoriseIncomingEvent(
+        self, request: pb.AuthoriseIncomingEventRequest, context: Context
+    ) -> pb.AuthoriseIncomingEventResponse:
+        """Give the provisional verdict on an event."""
+        del context
+        verdict = await self._incoming.authorise(convert.incoming_event(request))
+        rejection = verdict.rejection
+        return pb.AuthoriseIncomingEventResponse(
+            provisional_verdict=pb.PROVISIONAL_VERDICT_ACCEPTED
+            if rejection is None
+            else pb.PROVISIONAL_VERDICT_REJECTED,
+            rejecting_rule="" if rejection is None else rejection.rule.name,
+            rejection="" if rejection is None else rejection.text,
+            event_id=verdict.event_id,
+            generation=verdict.generation,
         )
 
     async def RecordSentEvents(

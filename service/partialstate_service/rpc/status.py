@@ -19,6 +19,8 @@ from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
 
 DOMAIN = "partialstate.v1"
 _PREFIX = "ERROR_REASON_"
+# gRPC refuses trailing metadata of more than 8 KiB, and carries the details in base64.
+_MAX_IDS_CHARACTERS = 4000
 
 
 class UnauthenticatedError(Exception):
@@ -123,6 +125,20 @@ def _stale_generation(error: errors.StaleGenerationError) -> Failure:
     )
 
 
+def _missing_events(error: errors.MissingEventsError) -> Failure:
+    ids = ""
+    for event_id in sorted(error.event_ids):
+        if len(ids) + len(event_id) >= _MAX_IDS_CHARACTERS:
+            break
+        ids += f" {event_id}"
+    return Failure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.ERROR_REASON_MISSING_EVENTS,
+        str(error),
+        {"event_ids": ids.strip(), "count": str(len(error.event_ids))},
+    )
+
+
 def _import_incomplete(error: errors.ImportIncompleteError) -> Failure:
     facts = {
         "position": str(error.given),
@@ -152,6 +168,7 @@ _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
     InvalidCheckError: _invalid_check,
     errors.RoomNotPartialError: _room_not_partial,
     errors.StaleGenerationError: _stale_generation,
+    errors.MissingEventsError: _missing_events,
     errors.ImportIncompleteError: _import_incomplete,
     errors.PositionOutOfRangeError: _position_out_of_range,
     errors.JoinConfirmedError: _always(
