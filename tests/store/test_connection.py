@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from partialstate_service.domain.errors import StoreUnavailableError
-from partialstate_service.store.urls import UnsuitableStoreError
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
+from partialstate_service.store.urls import UnsuitableStoreError
 from support.store_rooms import register
 from support.store_server import ask
 

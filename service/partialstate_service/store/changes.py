@@ -16,11 +16,12 @@ from partialstate_service.domain.errors import (
     StoreUnavailableError,
 )
 from partialstate_service.domain.ids import Generation, Position, RoomId
-from partialstate_service.store.connection import UnsuitableStoreError
+from partialstate_service.store.exchange import Argument
 from partialstate_service.store.keys import Keys
 from partialstate_service.store.records import tombstone_of
-from partialstate_service.store.server import Argument, Server
+from partialstate_service.store.server import Server
 from partialstate_service.store.settings import StoreSettings
+from partialstate_service.store.urls import UnsuitableStoreError
 
 # Grows when an older release could not read what a newer one writes.
 SCHEMA = 1

@@ -1,103 +1,107 @@
-"""Connections to the server, and what it must be like before anything is entrusted to it."""
+"""Connecting to the store: its servers are found, checked, and asked for as much durability as they can promise."""
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError
-
-from partialstate_service.domain.errors import PartialStateError, StoreUnavailableError
+from partialstate_service.domain.errors import StoreUnavailableError
+from partialstate_service.store.exchange import (
+    Argument,
+    ConnectionLostError,
+    NotConnectedError,
+    ReplyError,
+)
+from partialstate_service.store.nodes import Node, Terms
+from partialstate_service.store.server import Server
 from partialstate_service.store.settings import StoreSettings
+from partialstate_service.store.suitability import (
+    Info,
+    configured,
+    has_waitaof,
+    info_of,
+    lag_problem,
+    problems,
+)
+from partialstate_service.store.topologies import Route, route_to
+from partialstate_service.store.urls import Topology, UnsuitableStoreError, parse_store_url
 
 _log = logging.getLogger(__name__)
-_OLDEST = (7, 0)
-_SCHEMES = ("redis://", "rediss://", "unix://")
-
-
-class UnsuitableStoreError(PartialStateError):
-    """The server is reachable, but not one to entrust data to; the text says what to change."""
+_RETRY_S = 0.2
 
 
 @asynccontextmanager
-async def connect(url: str, settings: StoreSettings) -> AsyncIterator[Redis]:
-    """Yield a client once the server answers; its commands are never repeated by themselves.
+async def connect(url: str, settings: StoreSettings) -> AsyncIterator[Server]:
+    """Yield the servers once they answer.
 
     Raises StoreUnavailableError after `start_timeout_s`, and UnsuitableStoreError.
     """
-    if not url.startswith(_SCHEMES):
-        raise UnsuitableStoreError(
-            f"the store's URL must begin with one of {', '.join(_SCHEMES)}, not {url.split('://', maxsplit=1)[0]!a}"
-        )
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=settings.max_connections,
-        timeout=settings.command_timeout_s,
-        socket_timeout=settings.command_timeout_s,
-        socket_connect_timeout=settings.connect_timeout_s,
-        # A command whose answer was lost may have been executed: only our callers know whether to repeat it.
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[],
-        protocol=2,
-        client_name="partialstate",
+    parsed = parse_store_url(url)
+    terms = Terms(
+        parsed.login,
+        parsed.tls,
+        settings.connect_timeout_s,
+        settings.command_timeout_s,
+        settings.max_connections,
     )
-    client = Redis.from_pool(pool)
+    route = route_to(parsed, terms)
     try:
-        await _wait_until_ready(client, settings.start_timeout_s)
-        await _check(client, settings)
-        yield client
+        primaries = await _ready(route, settings.start_timeout_s)
+        infos = [await _suitable(node, parsed.topology, route, settings) for node in primaries]
+        replicas = settings.acknowledging_replicas
+        if replicas is None:
+            replicas = 0 if parsed.topology is Topology.SINGLE else 1
+        yield Server(route, _acknowledgement(infos, replicas, settings), replicas)
     finally:
-        await client.aclose()
+        route.close()
 
 
-async def _wait_until_ready(client: Redis, timeout_s: float) -> None:
+async def _ready(route: Route, timeout_s: float) -> list[Node]:
     give_up = time.monotonic() + timeout_s
     while True:
         try:
-            await client.ping()
-        except (BusyLoadingError, ConnectionError, RedisError) as error:
+            primaries = list(await route.primaries())
+            for node in primaries:
+                await _ping(node)
+        except NotConnectedError as error:
+            route.doubt(None)
             if time.monotonic() > give_up:
                 _log.error("the store is not reachable: %s", error)
                 raise StoreUnavailableError(f"the store is not reachable within {timeout_s:g} s") from error
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(_RETRY_S)
         else:
-            return
+            return primaries
 
 
-async def _check(client: Redis, settings: StoreSettings) -> None:
-    """Refuse a server that may lose or evict what it is given.
-
-    INFO says all of it, also where CONFIG is forbidden, as with most managed servers.
-    """
-    info: dict[str, Any] = {}
-    for section in ("server", "memory", "persistence", "replication"):
-        info.update(await client.info(section))
-    for problem in _problems(info, settings):
-        raise UnsuitableStoreError(problem)
+async def _ping(node: Node) -> None:
+    try:
+        [reply] = await node.exchange([("PING",)])
+    except (ConnectionLostError, TimeoutError) as error:
+        raise NotConnectedError(f"{node.address}: {error}") from error
+    if isinstance(reply, ReplyError):
+        raise NotConnectedError(f"{node.address}: {reply}")
 
 
-def _problems(info: dict[str, Any], settings: StoreSettings) -> list[str]:
-    found = []
-    version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
-    if version < _OLDEST:
-        found.append(
-            f"the store is version {info.get('redis_version')}: use Redis 7.0 or newer, or Valkey 7.2 or newer"
-        )
-    if info.get("role") not in ("master", None):
-        found.append("the store is a replica, which takes no writes: give the URL of its primary")
-    if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
-        found.append(
-            f"the store may evict keys (maxmemory-policy {policy}), so rooms would be forgotten: "
-            "set maxmemory-policy noeviction"
-        )
-    if not int(info.get("aof_enabled", 0)) and not settings.allow_unpersisted:
-        found.append(
-            "the store keeps no append-only file, so what it holds is lost when it stops: set appendonly yes "
-            "(best with appendfsync always), or allow an unpersisted store in the settings"
-        )
-    return found
+async def _suitable(node: Node, topology: Topology, route: Route, settings: StoreSettings) -> Info:
+    try:
+        info = await info_of(node)
+        for problem in problems(info, topology, settings):
+            raise UnsuitableStoreError(problem)
+        if topology is not Topology.SINGLE:
+            max_lag_s = await configured(node, "min-replicas-max-lag")
+            if too_long := lag_problem(max_lag_s, await route.takeover_ms()):
+                raise UnsuitableStoreError(too_long)
+    except (NotConnectedError, ConnectionLostError, TimeoutError) as error:
+        raise StoreUnavailableError("the store stopped answering while it was checked") from error
+    return info
+
+
+def _acknowledgement(infos: list[Info], replicas: int, settings: StoreSettings) -> tuple[Argument, ...]:
+    """Return the command that waits until *replicas* have a change, on their disks where the servers can tell."""
+    if not replicas:
+        return ()
+    timeout_ms = int(1000 * settings.command_timeout_s / 2)
+    if all(map(has_waitaof, infos)) and not settings.allow_unpersisted:
+        return ("WAITAOF", 1, replicas, timeout_ms)
+    return ("WAIT", replicas, timeout_ms)

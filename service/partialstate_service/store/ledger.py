@@ -7,8 +7,9 @@ from collections.abc import Set as AbstractSet
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.store.changes import Changes
+from partialstate_service.store.exchange import Argument
 from partialstate_service.store.lives import Lives
-from partialstate_service.store.server import Argument
+from partialstate_service.store.records import pairs
 
 _PAGE = 500
 
@@ -71,7 +72,8 @@ class RedisLedger:
             return
         key, cursor, seen = self._changes.keys.sent(room_id, life), 0, set[bytes]()
         while True:
-            cursor, page = await self._changes.server.command("HSCAN", key, cursor, "COUNT", _PAGE)
+            next_cursor, flat = await self._changes.server.command("HSCAN", key, cursor, "COUNT", _PAGE)
+            cursor, page = int(next_cursor), pairs(flat)
             # The server may show an entry twice.
             fresh = {event_id: digest for event_id, digest in page.items() if event_id not in seen}
             seen.update(fresh)

@@ -46,9 +46,9 @@ class Entry:
         return Change(token, kind, room_id, room_of(room_id, self.fields, rooms.get(room_id)), None)
 
 
-def entry_of(entry_id: bytes, flat: list[bytes] | dict[bytes, bytes]) -> Entry:
+def entry_of(entry_id: bytes, flat: list[bytes]) -> Entry:
     """Return an entry as the stream has it."""
-    fields = flat if isinstance(flat, dict) else pairs(flat)
+    fields = pairs(flat)
     return Entry(
         Revision(int(entry_id.split(b"-")[0])), fields[b"chain"].decode(), fields[b"prev"].decode(), fields
     )

@@ -127,7 +127,8 @@ class RedisMirror:
         while True:
             try:
                 await self._changes.server.command(
-                    *("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", log, f"{self._token.revision}-0")
+                    *("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", log, f"{self._token.revision}-0"),
+                    key=log,
                 )
                 # What XREAD says is not enough: it waits in silence on a store that was wiped.
                 await self._catch_up()

@@ -15,7 +15,6 @@ from partialstate_service.store.ledger import RedisLedger
 from partialstate_service.store.lives import Lives
 from partialstate_service.store.mirror import RedisMirror
 from partialstate_service.store.registry import RedisRegistry
-from partialstate_service.store.server import Server
 from partialstate_service.store.settings import StoreSettings
 from partialstate_service.store.sweeper import Sweeper
 
@@ -41,8 +40,8 @@ async def open_store(settings: StoreSettings) -> AsyncIterator[Store]:
         url = settings.url
         if url is None:
             url = await stack.enter_async_context(embedded_server(settings))
-        client = await stack.enter_async_context(connect(url, settings))
-        changes = Changes(Server(client), Keys(settings.key_prefix), settings)
+        server = await stack.enter_async_context(connect(url, settings))
+        changes = Changes(server, Keys(settings.key_prefix), settings)
         await changes.initialise()
         lives = Lives(changes.server, changes.keys)
         sweeper = Sweeper(changes)

@@ -9,6 +9,7 @@ from partialstate_service.domain.errors import RoomNotPartialError, StoreUnavail
 from partialstate_service.domain.ids import EventId, Generation, RoomId, ServerName
 from partialstate_service.domain.rooms import Ending, Progress, StateSummary, StateToken
 from partialstate_service.store.changes import Changes, Reply, refuse
+from partialstate_service.store.exchange import Argument
 from partialstate_service.store.lives import Lives
 from partialstate_service.store.protocol import (
     Chunk,
@@ -19,7 +20,6 @@ from partialstate_service.store.protocol import (
     RegistrationOutcome,
 )
 from partialstate_service.store.records import chunk_text, progress_text, summary_texts, token_of
-from partialstate_service.store.server import Argument
 
 # How often a room's life may end between our reading it and our change.
 _TRIES = 5

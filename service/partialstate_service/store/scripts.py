@@ -6,6 +6,11 @@ from functools import cache
 from importlib.resources import files
 
 _USES = re.compile(r"-- uses: ([\w ]+)\n")
+# Those that only read. All the same they are not declared so: a primary that has lost its replicas, and perhaps its
+# office, must refuse them.
+_READING = frozenset(
+    ("checkpoint", "find_join", "get", "log_segments", "page", "read_index", "read_token", "recorded_events")
+)
 
 
 class Script:
@@ -13,6 +18,8 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.changes = name not in _READING
+        """Whether it may change anything, so that replicas must have it before it is acknowledged."""
         body = _source(name)
         uses = _USES.match(body)
         parts = [_source(part) for part in uses[1].split()] if uses else []

@@ -15,7 +15,7 @@ class StoreSettings:
     data_dir: Path
     """Where the embedded server keeps its data; unused with a *url*."""
     url: str | None = None
-    """`redis://`, `rediss://` or `unix://` of a Redis or Valkey server; None: the embedded server."""
+    """The URL of a Redis or Valkey server, of its Sentinels or of a cluster (see `urls`); None: the embedded server."""
     key_prefix: str = "mps"
     """The start of every key, so that several services can share one server."""
 
@@ -25,6 +25,9 @@ class StoreSettings:
     start_timeout_s: float = 30.0
     """How long to wait at start for a store that is not reachable yet, or is loading its data."""
     max_connections: int = 32
+    """How many connections there are to each server at most."""
+    acknowledging_replicas: int | None = None
+    """How many replicas must have a change before it is acknowledged; None: one on Sentinel and Cluster, else none."""
     allow_unpersisted: bool = False
     """Whether a server without an append-only file is accepted: what it holds is lost when it stops."""
 

@@ -7,6 +7,7 @@ from partialstate_service.domain.errors import LeaseLostError
 from partialstate_service.domain.ids import EventId, Generation, Position, RoomId, ServerName
 from partialstate_service.domain.rooms import Progress, RoomStatus, StateSummary
 from partialstate_service.store.changes import Changes, Reply, refuse
+from partialstate_service.store.exchange import Argument
 from partialstate_service.store.protocol import Checkpoint, Chunk, Lease, NewSegment
 from partialstate_service.store.records import (
     chunk_of,
@@ -18,7 +19,6 @@ from partialstate_service.store.records import (
     segment_text,
     summary_texts,
 )
-from partialstate_service.store.server import Argument
 
 # How often another worker may be quicker before we let the caller come again.
 _TRIES = 10

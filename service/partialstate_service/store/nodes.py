@@ -1,0 +1,66 @@
+"""The connections to one server, kept for reuse."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from partialstate_service.store.exchange import Argument, Connection, open_connection
+from partialstate_service.store.urls import Address, Login
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How servers are spoken to."""
+
+    login: Login
+    tls: ssl.SSLContext | None
+    connect_timeout_s: float
+    command_timeout_s: float
+    max_connections: int
+
+
+class Node:
+    """One server; exchanges beyond `max_connections` wait for each other."""
+
+    def __init__(self, address: Address, terms: Terms) -> None:
+        self.address = address
+        self._terms = terms
+        self._free = asyncio.Semaphore(terms.max_connections)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    async def exchange(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        """Send commands together, in order, on one connection, and return their replies; failures are among them.
+
+        Raises NotConnectedError (nothing was sent), ConnectionLostError and TimeoutError (unknown what was executed).
+        """
+        async with self._free:
+            connection = self._take_idle()
+            if connection is None:
+                terms = self._terms
+                connection = await open_connection(
+                    self.address, terms.login, terms.tls, terms.connect_timeout_s
+                )
+            try:
+                async with asyncio.timeout(self._terms.command_timeout_s):
+                    return await connection.exchange(commands)
+            finally:
+                if self._closed:
+                    connection.close()
+                elif connection.is_open:
+                    self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest when it is done."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None

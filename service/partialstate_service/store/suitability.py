@@ -1,0 +1,86 @@
+"""What a server must be like before anything is entrusted to it.
+
+INFO says nearly all of it, also where CONFIG is forbidden, as with most managed servers.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from partialstate_service.store.exchange import ReplyError
+from partialstate_service.store.nodes import Node
+from partialstate_service.store.settings import StoreSettings
+from partialstate_service.store.urls import Topology
+
+_log = logging.getLogger(__name__)
+_OLDEST = (7, 0)
+_WITH_WAITAOF = (7, 2)
+
+Info = Mapping[str, str]
+
+
+async def info_of(node: Node) -> Info:
+    """Return what the server says of itself. Raises what `Node.exchange` does."""
+    sections = ("server", "memory", "persistence", "replication")
+    replies = await node.exchange([("INFO", section) for section in sections])
+    lines = b"\r\n".join(reply for reply in replies if isinstance(reply, bytes)).decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+async def configured(node: Node, name: str) -> int | None:
+    """Return a number of the server's configuration, or None where that is not told."""
+    [reply] = await node.exchange([("CONFIG", "GET", name)])
+    return int(reply[1]) if not isinstance(reply, ReplyError) and reply else None
+
+
+def has_waitaof(info: Info) -> bool:
+    """Whether the server knows WAITAOF, which also says what is on disk."""
+    return version_of(info) >= _WITH_WAITAOF
+
+
+def version_of(info: Info) -> tuple[int, ...]:
+    """Return the version of the Redis that the server is, or is like."""
+    return tuple(int(part) for part in info.get("redis_version", "0.0").split(".")[:2])
+
+
+def problems(info: Info, topology: Topology, settings: StoreSettings) -> list[str]:
+    """Return what is wrong with a primary, each with what to change."""
+    found = []
+    if version_of(info) < _OLDEST:
+        found.append(
+            f"the store is version {info.get('redis_version')}: use Redis 7.0 or newer, or Valkey 7.2 or newer"
+        )
+    if info.get("role", "master") != "master":
+        found.append("the store is a replica, which takes no writes: give the URL of its primary")
+    if topology is not Topology.CLUSTER and info.get("redis_mode") == "cluster":
+        found.append("the store is part of a cluster: begin its URL with redis+cluster://")
+    if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
+        found.append(
+            f"the store may evict keys (maxmemory-policy {policy}), so rooms would be forgotten: "
+            "set maxmemory-policy noeviction"
+        )
+    if not int(info.get("aof_enabled", "0")) and not settings.allow_unpersisted:
+        found.append(
+            "the store keeps no append-only file, so what it holds is lost when it stops: set appendonly yes "
+            "(best with appendfsync always), or allow an unpersisted store in the settings"
+        )
+    if topology is not Topology.SINGLE and "min_slaves_good_slaves" not in info:
+        found.append(
+            "a primary that was replaced could go on deciding: set min-replicas-to-write 1 (or more), and "
+            "min-replicas-max-lag below the time after which another primary is chosen"
+        )
+    return found
+
+
+def lag_problem(max_lag_s: int | None, takeover_ms: int | None) -> str | None:
+    """Return what is wrong with how long a cut off primary goes on; unknown values are logged and accepted."""
+    if max_lag_s is None or takeover_ms is None:
+        _log.warning(
+            "it cannot be told whether min-replicas-max-lag is below the store's fail-over time: see to it"
+        )
+        return None
+    if max_lag_s * 1000 < takeover_ms:
+        return None
+    return (
+        f"a primary that is cut off takes changes for {max_lag_s} s, but another one is chosen after {takeover_ms} ms: "
+        "set min-replicas-max-lag lower, or the time of the fail-over higher"
+    )
