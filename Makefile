@@ -21,8 +21,13 @@ help:  ## Say what can be made.
 demo: $(SERVICE)  ## Show the whole main job on loopback, in under a minute.
 	@$(BIN)/partialstate demo $(ARGS)
 
+# What a try-out needs and a homeserver would know; any PARTIALSTATE_ variable that is set takes its place.
+run: export PARTIALSTATE_SERVER_NAME ?= localhost
+run: export PARTIALSTATE_SIGNING_KEY_PATH ?= .run/signing.key
+run: export PARTIALSTATE_DATA_DIR ?= .run/data
 run: $(SERVICE)  ## Start a service on its embedded store (settings: README, "Settings").
-	@$(BIN)/matrix-partial-state serve $(ARGS)
+	@test -e $$PARTIALSTATE_SIGNING_KEY_PATH || $(BIN)/matrix-partial-state generate-key $$PARTIALSTATE_SIGNING_KEY_PATH
+	@exec $(BIN)/matrix-partial-state serve $(ARGS)
 
 test: $(DEV) $(SYNAPSE)  ## Run all tests, those against real Synapses included.
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not long" $(ARGS)

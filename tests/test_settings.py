@@ -7,7 +7,9 @@ import sys
 from ipaddress import ip_network
 
 import pytest
+from partialstate_service.__main__ import main
 from partialstate_service.domain.checks import UnableSpelling
+from partialstate_service.matrix.keys import parse_signing_key
 from partialstate_service.settings import PREFIX, InvalidSettingsError, Settings, is_local, load_settings
 
 
@@ -193,3 +195,14 @@ def test_check_config_says_what_is_wrong(tmp_path, monkeypatch):
     assert "none.key" in missing.stderr
     monkeypatch.setenv("PARTIALSTATE_ERRCODE", "wrong")
     assert run("serve").returncode == 2
+
+
+def test_a_generated_key_is_read_and_never_overwritten(tmp_path, capsys):
+    path = tmp_path / "keys" / "signing.key"
+    assert main(["generate-key", str(path)]) == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    written = path.read_text()
+    assert parse_signing_key(written).key_id.startswith("ed25519:a_")
+    assert main(["generate-key", str(path)]) == 2
+    assert path.read_text() == written
+    assert "was not changed" in capsys.readouterr().err

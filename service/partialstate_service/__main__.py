@@ -1,8 +1,10 @@
-"""`python -m partialstate_service serve|check-config|version`."""
+"""`python -m partialstate_service serve|check-config|generate-key|version`."""
 
 import argparse
 import asyncio
 import logging
+import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from partialstate._version import __version__
 
 from partialstate_service.app import CannotStartError, local_signer, serve
 from partialstate_service.domain.errors import PartialStateError
+from partialstate_service.matrix.ed25519 import SEED_BYTES, signing_key_from_seed, signing_key_text
 from partialstate_service.rpc.server import CannotListenError
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
 
@@ -28,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "version":
         print(__version__)  # noqa: T201 - the command's result
         return 0
+    if options.command == "generate-key":
+        return _generate_key(options.path)
     try:
         settings = load_settings(options.config)
     except InvalidSettingsError as error:
@@ -60,7 +65,25 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--config", type=Path, help="a YAML file with settings (else PARTIALSTATE_CONFIG names it)"
             )
+    generate = commands.add_parser(
+        "generate-key", help="write a new signing key, for a homeserver without one"
+    )
+    generate.add_argument("path", type=Path, help="the file; one that is there already is left as it is")
     return parser
+
+
+def _generate_key(path: Path) -> int:
+    """Write a key file that only its owner can read."""
+    key = signing_key_from_seed(f"a_{secrets.token_hex(2)}", secrets.token_bytes(SEED_BYTES))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(
+            path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)
+        ) as file:
+            file.write(signing_key_text(key))
+    except FileExistsError:
+        return _fail(EXIT_USAGE, f"{path} is there already; it was not changed")
+    return 0
 
 
 def _check_config(settings: Settings) -> None:

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from partialstate_service.matrix.ed25519 import SEED_BYTES, SigningKey, signing_key_from_seed
-from unpaddedbase64 import encode_base64
+from partialstate_service.matrix.ed25519 import (
+    SEED_BYTES,
+    SigningKey,
+    signing_key_from_seed,
+    signing_key_text,
+)
 
 from bench.processes import Measured, measured_process
 
@@ -50,6 +54,5 @@ async def running_service(directory: Path, **settings: str) -> AsyncIterator[Run
 
 def write_key(path: Path, key: SigningKey) -> None:
     """Write *key* in the format of Synapse's key files."""
-    algorithm, _, version = key.key_id.partition(":")
-    path.write_text(f"{algorithm} {version} {encode_base64(key.nacl_key.encode())}\n")
+    path.write_text(signing_key_text(key), encoding="ascii")
     path.chmod(0o600)

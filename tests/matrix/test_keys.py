@@ -1,7 +1,11 @@
 """Published keys and signing key files."""
 
 import pytest
-from partialstate_service.matrix.ed25519 import InvalidSigningKeyError, signing_key_from_seed
+from partialstate_service.matrix.ed25519 import (
+    InvalidSigningKeyError,
+    signing_key_from_seed,
+    signing_key_text,
+)
 from partialstate_service.matrix.keys import (
     MAX_KEY_LIFE_MS,
     MAX_KEYS,
@@ -175,6 +179,11 @@ def test_signing_key_files_that_are_refused(text):
         parse_signing_key(text)
     assert "SECRET" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_signing_key_file_reads_as_it_was_written():
+    key = signing_key_from_seed("a_1b2c", bytes(range(32)))
+    assert parse_signing_key(signing_key_text(key)) == key
 
 
 def test_no_secret_in_the_representation():

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from unpaddedbase64 import encode_base64
-
 from partialstate_service.domain.ids import ServerName
-from partialstate_service.matrix.ed25519 import SigningKey
+from partialstate_service.matrix.ed25519 import SigningKey, signing_key_text
 
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -50,8 +48,7 @@ async def service_process(
     its log, is in *directory*, whose path has to be short: there is a socket in it. A later run goes on with its store.
     """
     key_file = directory / "signing.key"
-    version = key.key_id.partition(":")[2]
-    key_file.write_text(f"ed25519 {version} {encode_base64(bytes(key.nacl_key))}\n", encoding="ascii")
+    key_file.write_text(signing_key_text(key), encoding="ascii")
     # A socket in the file system needs no free port, and nobody else can take it.
     socket = directory / "service.sock"
     target = f"unix:{socket}"

@@ -7,7 +7,7 @@ from typing import Final, NewType
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import CryptoError
 from nacl.signing import SigningKey as NaclSigningKey
-from unpaddedbase64 import decode_base64
+from unpaddedbase64 import decode_base64, encode_base64
 
 KeyId = NewType("KeyId", str)
 """`algorithm:version`, as in `ed25519:a_b1C2`."""
@@ -61,6 +61,11 @@ def parse_signing_key(text: str) -> SigningKey:
     except ValueError:
         raise InvalidSigningKeyError("the seed of a signing key must be base64") from None
     return signing_key_from_seed(version, seed)
+
+
+def signing_key_text(key: SigningKey) -> str:
+    """Return the line that `parse_signing_key` reads *key* from."""
+    return f"{key.key_id.replace(':', ' ', 1)} {encode_base64(bytes(key.nacl_key))}\n"
 
 
 def verify_signature(message: bytes, signature: bytes, public: bytes) -> bool:
