@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import logging
-import os
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +11,8 @@ import structlog
 import yaml
 from partialstate._version import __version__
 
-from partialstate_service.app import CannotStartError, local_signer, serve
+from partialstate_service.app import CannotStartError, local_signer, serve, write_new_key
 from partialstate_service.domain.errors import PartialStateError
-from partialstate_service.matrix.ed25519 import SEED_BYTES, signing_key_from_seed, signing_key_text
 from partialstate_service.rpc.server import CannotListenError
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
 
@@ -73,14 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _generate_key(path: Path) -> int:
-    """Write a key file that only its owner can read."""
-    key = signing_key_from_seed(f"a_{secrets.token_hex(2)}", secrets.token_bytes(SEED_BYTES))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(
-            path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)
-        ) as file:
-            file.write(signing_key_text(key))
+        write_new_key(path)
     except FileExistsError:
         return _fail(EXIT_USAGE, f"{path} is there already; it was not changed")
     return 0

@@ -1,12 +1,12 @@
-"""The service put together: what is started, in which order, and how it ends."""
+"""The parts of the service, made as the settings want them; `life` starts and ends them."""
 
 import asyncio
 import os
-import signal
+import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from uuid import uuid4
@@ -16,9 +16,14 @@ import structlog
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.federation.assembly import Federation, FederationConfig, open_federation
 from partialstate_service.federation.signing import LocalSigner, RequestSigner
-from partialstate_service.matrix.ed25519 import InvalidSigningKeyError
+from partialstate_service.matrix.ed25519 import (
+    SEED_BYTES,
+    InvalidSigningKeyError,
+    signing_key_from_seed,
+    signing_key_text,
+)
 from partialstate_service.matrix.keys import parse_signing_key
-from partialstate_service.metrics import Metrics, served_metrics
+from partialstate_service.metrics import Metrics
 from partialstate_service.ownership.checking import Checking
 from partialstate_service.ownership.recovered_log import RecoveredLog
 from partialstate_service.resync.recovery import RecoveryPolicy
@@ -31,10 +36,11 @@ from partialstate_service.rpc.credentials import TlsFiles
 from partialstate_service.rpc.recovered_state import RecoveredStateServicer
 from partialstate_service.rpc.remote_signer import remote_signer
 from partialstate_service.rpc.rooms import RoomsLimits, RoomsServicer
-from partialstate_service.rpc.server import ServerConfig, Servicers, running_server
+from partialstate_service.rpc.server import ServerConfig
+from partialstate_service.rpc.services import Servicers
 from partialstate_service.rpc.watch import WatchServicer
 from partialstate_service.settings import Role, Settings
-from partialstate_service.store.open import Store, open_store
+from partialstate_service.store.open import Store
 from partialstate_service.store.settings import StoreSettings
 
 _FRESHNESS_TIMEOUT_S = 5.0
@@ -45,38 +51,6 @@ _log = structlog.get_logger()
 
 class CannotStartError(Exception):
     """The service cannot start; the text says what to change."""
-
-
-async def serve(settings: Settings) -> None:
-    """Run the service until SIGTERM or SIGINT, then drain and return.
-
-    Raises `CannotStartError`, `CannotListenError`, and what the store raises; maybe in exception groups.
-    """
-    with _stop_signals() as stop:
-        async with service(settings) as address:
-            _log.info("serving", address=address, server_name=settings.server_name)
-            await stop.wait()
-            _log.info("stopping")
-    _log.info("stopped")
-
-
-@asynccontextmanager
-async def service(settings: Settings) -> AsyncIterator[str]:
-    """Run the service within the block; yields the address of its gRPC server.
-
-    Started in the order store, federation, verifiers and workers, metrics, gRPC; ended in the reverse: calls are drained first, then
-    the workers hand their leases back, and the store is closed last. The role says which of them there are.
-    """
-    metrics = Metrics()
-    async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(store_settings(settings)))
-        metrics.observe_rooms(store.mirror)
-        if settings.resyncs:
-            await stack.enter_async_context(_resyncing(settings, store))
-        await stack.enter_async_context(served_metrics(metrics, settings.metrics_listen))
-        served = None if settings.role is Role.RESYNC else servicers(settings, store, metrics)
-        address = await stack.enter_async_context(running_server(served, server_config(settings)))
-        yield address
 
 
 def store_settings(settings: Settings) -> StoreSettings:
@@ -97,7 +71,10 @@ def server_config(settings: Settings) -> ServerConfig:
         listen=settings.listen,
         tls=tls,
         token_file=settings.token_file,
+        health_listen=settings.health_listen,
+        health_only=settings.role is Role.RESYNC,
         max_message_bytes=settings.max_message_bytes,
+        max_connection_age_s=settings.max_connection_age_s,
         drain_grace_s=settings.drain_grace_s,
     )
 
@@ -108,6 +85,14 @@ def local_signer(path: Path, us: ServerName) -> LocalSigner:
         return LocalSigner(us, parse_signing_key(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, InvalidSigningKeyError) as error:
         raise CannotStartError(f"signing_key_path: {path}: {error}") from error
+
+
+def write_new_key(path: Path) -> None:
+    """Write a new signing key that only its owner can read. Raises `OSError`, if there is a file already."""
+    key = signing_key_from_seed(f"a_{secrets.token_hex(2)}", secrets.token_bytes(SEED_BYTES))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(signing_key_text(key))
 
 
 @asynccontextmanager
@@ -147,7 +132,7 @@ def servicers(settings: Settings, store: Store, metrics: Metrics) -> Servicers:
 
 
 @asynccontextmanager
-async def _resyncing(settings: Settings, store: Store) -> AsyncIterator[None]:
+async def resyncing(settings: Settings, store: Store) -> AsyncIterator[None]:
     """Work on rooms within the block."""
     config = FederationConfig(
         ca_file=settings.federation_ca_file,
@@ -194,29 +179,6 @@ async def _running_workers(
             yield
         finally:
             running.cancel()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set; a second one ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-
-    def restore() -> None:
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-    def ask_to_stop() -> None:
-        stop.set()
-        restore()
-
-    for number in signals:
-        loop.add_signal_handler(number, ask_to_stop)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 def _now_ms() -> int:
