@@ -11,8 +11,9 @@ import structlog
 import yaml
 from partialstate._version import __version__
 
-from partialstate_service.app import CannotStartError, local_signer, serve, write_new_key
+from partialstate_service.app import CannotStartError, local_signer, write_new_key
 from partialstate_service.domain.errors import PartialStateError
+from partialstate_service.life import serve
 from partialstate_service.rpc.server import CannotListenError
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
 

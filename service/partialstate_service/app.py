@@ -11,8 +11,6 @@ from pathlib import Path
 from random import Random
 from uuid import uuid4
 
-import structlog
-
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.federation.assembly import Federation, FederationConfig, open_federation
 from partialstate_service.federation.signing import LocalSigner, RequestSigner
@@ -45,8 +43,6 @@ from partialstate_service.store.settings import StoreSettings
 
 _FRESHNESS_TIMEOUT_S = 5.0
 """How long a check waits for a state token that this replica has not seen yet."""
-
-_log = structlog.get_logger()
 
 
 class CannotStartError(Exception):

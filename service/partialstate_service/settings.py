@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     allow_insecure: bool = False
     """Whether gRPC may listen beyond loopback with neither TLS nor a token."""
 
+    health_listen: _OptionalAddress = None
+    """HOST:PORT where health alone is served without TLS or tokens, for probes that speak no TLS. Empty: none."""
+
+    max_connection_age_s: Annotated[float, Field(ge=0)] = 0
+    """After how long gRPC clients are asked to connect anew, so that they find new replicas; 0: never."""
+
     store_url: _OptionalSecret = None
     """`redis://`, `rediss://` or `unix://` of a Redis or Valkey server. Empty: an embedded server."""
 

@@ -20,6 +20,7 @@ from support.api import connected, refused, running_api
 from support.send_joins import sent_join
 
 LIST = rooms_service_pb2.ListPartialRoomsRequest()
+CHECKS = health_pb2.HealthCheckRequest(service="partialstate.v1.CheckService")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -193,7 +194,7 @@ async def test_messages_and_bodies_are_bounded(store_url):
 async def test_streams_end_when_the_service_stops(store_url):
     async with running_api(store_url) as api:
         channel = grpc.aio.insecure_channel(api.address)
-        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        health = health_pb2_grpc.HealthStub(channel).Watch(CHECKS)
         assert (await health.read()).status == SERVING
         watch = connected(None, api.address, channel).watch.Watch(watch_service_pb2.WatchRequest())
         await watch.read()
@@ -202,7 +203,7 @@ async def test_streams_end_when_the_service_stops(store_url):
             pass
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
     assert (await health.read()).status == NOT_SERVING
-    health.cancel()
+    assert await health.read() is grpc.aio.EOF
     await channel.close()
 
 

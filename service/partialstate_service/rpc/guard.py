@@ -50,6 +50,10 @@ class Guard(Interceptor):
         for scope in self._streams:
             scope.reschedule(now)
 
+    def forget_handlers(self) -> None:
+        """Look for the handlers anew: there are others now."""
+        self._wrapped.clear()
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],

@@ -1,47 +1,20 @@
-"""The gRPC server: its services, health, reflection, limits and end."""
+"""The gRPC server: it listens, serves once there is a store, and drains."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from partialstate.v1 import (
-    check_service_pb2,
-    check_service_pb2_grpc,
-    recovered_state_service_pb2,
-    recovered_state_service_pb2_grpc,
-    rooms_service_pb2,
-    rooms_service_pb2_grpc,
-    watch_service_pb2,
-    watch_service_pb2_grpc,
-)
 
+from partialstate_service.rpc import health
 from partialstate_service.rpc.credentials import TlsFiles, server_credentials, tokens_in
 from partialstate_service.rpc.guard import Guard
+from partialstate_service.rpc.services import SERVICES, LateServices, Servicers
 
-_SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (rooms_service_pb2, "RoomsService"),
-        (check_service_pb2, "CheckService"),
-        (recovered_state_service_pb2, "RecoveredStateService"),
-        (watch_service_pb2, "WatchService"),
-    )
-)
-_OVERALL = health.OVERALL_HEALTH
-
-
-@dataclass(frozen=True, slots=True)
-class Servicers:
-    """What the server serves."""
-
-    rooms: rooms_service_pb2_grpc.RoomsServiceServicer
-    check: check_service_pb2_grpc.CheckServiceServicer
-    recovered_state: recovered_state_service_pb2_grpc.RecoveredStateServiceServicer
-    watch: watch_service_pb2_grpc.WatchServiceServicer
+_PROBES_AT_A_TIME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +23,16 @@ class ServerConfig:
 
     listen: str
     """HOST:PORT or unix:PATH; port 0 means any free port."""
+    health_listen: str | None = None
+    """Where health alone is told, without TLS, to probes that speak none."""
+    health_only: bool = False
+    """Whether there is nothing to serve but health."""
     tls: TlsFiles | None = None
     token_file: Path | None = None
     max_message_bytes: int = 64 * 1024 * 1024
     max_concurrent_calls: int = 10_000
+    max_connection_age_s: float = 0
+    """After how long a client is asked to connect anew, so that it finds new replicas; 0: never."""
     unary_timeout_s: float = 30.0
     upload_timeout_s: float = 300.0
     drain_grace_s: float = 10.0
@@ -63,72 +42,123 @@ class CannotListenError(Exception):
     """The address cannot be listened on; the text names it."""
 
 
-@asynccontextmanager
-async def running_server(servicers: Servicers | None, config: ServerConfig) -> AsyncIterator[str]:
-    """Serve until the end of the block; yields the address, with the port that was chosen. Without servicers, serve health only.
+class ApiServer:
+    """The server. Its ports are taken from the beginning, its first answer comes after `start`."""
 
-    At the end, health turns NOT_SERVING, streams of answers end with UNAVAILABLE, and other calls may go on for
-    `drain_grace_s`. Raises `CannotListenError`, and `OSError` or `ValueError` for unreadable credentials.
-    """
-    guard = Guard(
-        tokens_in(config.token_file) if config.token_file is not None else None,
-        unary_timeout_s=config.unary_timeout_s,
-        upload_timeout_s=config.upload_timeout_s,
-    )
-    server = grpc.aio.server(
-        interceptors=[guard],
-        options=[
-            ("grpc.max_receive_message_length", config.max_message_bytes),
-            ("grpc.max_send_message_length", config.max_message_bytes),
-            # A second process on the same port would silently get half of the calls.
-            ("grpc.so_reuseport", 0),
-            # Frontends keep connections for days; dead ones are found within a minute.
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ],
-        maximum_concurrent_rpcs=config.max_concurrent_calls,
-    )
-    healths = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
-    health_pb2_grpc.add_HealthServicer_to_server(healths, server)
-    services = (_OVERALL,)
-    if servicers is not None:
-        _add(servicers, server)
-        services = (_OVERALL, *_SERVICES)
-        reflection.enable_server_reflection(
-            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    def __init__(self, config: ServerConfig) -> None:
+        """Take the ports. Raises `CannotListenError`, and `OSError` or `ValueError` for unreadable credentials."""
+        self._config = config
+        self._guard = Guard(
+            tokens_in(config.token_file) if config.token_file is not None else None,
+            unary_timeout_s=config.unary_timeout_s,
+            upload_timeout_s=config.upload_timeout_s,
         )
-    address = _listen(server, config)
-    await server.start()
-    for service in services:
-        await healths.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._services = LateServices()
+        self._health = health.Health(() if config.health_only else SERVICES)
+        api = grpc.aio.server(
+            interceptors=[self._guard],
+            options=_options(config),
+            maximum_concurrent_rpcs=config.max_concurrent_calls,
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, api)
+        if not config.health_only:
+            api.add_generic_rpc_handlers((self._services,))
+            reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), api)
+        self.address = _listen(api, config.listen, config.tls)
+        self._servers = [api]
+        self.health_address: str | None = None
+        if config.health_listen is not None:
+            probes = grpc.aio.server(
+                options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=_PROBES_AT_A_TIME
+            )
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, probes)
+            self.health_address = _listen(probes, config.health_listen, None)
+            self._servers.append(probes)
+
+    async def start(self) -> None:
+        """Answer from now on; calls of the API fail with STORE_UNAVAILABLE until `serve`."""
+        for server in self._servers:
+            await server.start()
+
+    def serve(self, servicers: Servicers) -> None:
+        """Serve with *servicers* from now on, and be ready."""
+        self._services.add(servicers)
+        self._guard.forget_handlers()
+        self.set_ready(ready=True)
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Say whether calls can succeed, to those who ask before they call."""
+        self._health.set_ready(ready=ready)
+
+    async def drain(self) -> None:
+        """Take no further calls, end the streams with UNAVAILABLE, and let other calls go on for `drain_grace_s`."""
+        self._health.drain()
+        self._guard.end_streams()
+        # Probes are answered until the last call is.
+        for server in self._servers:
+            await server.stop(self._config.drain_grace_s)
+
+    async def close(self) -> None:
+        """Cut what is left."""
+        for server in self._servers:
+            await server.stop(None)
+
+
+@asynccontextmanager
+async def api_server(config: ServerConfig) -> AsyncIterator[ApiServer]:
+    """Yield a server that is not started yet, and whose end is sudden: `ApiServer.drain` is the gentle one.
+
+    Raises `CannotListenError`, and `OSError` or `ValueError` for unreadable credentials.
+    """
+    async with AsyncExitStack() as stack:
+        server = ApiServer(config)
+        stack.push_async_callback(server.close)
+        yield server
+
+
+@asynccontextmanager
+async def running_server(servicers: Servicers, config: ServerConfig) -> AsyncIterator[str]:
+    """Serve until the end of the block, then drain; yields the address, with the port that was chosen."""
+    async with api_server(config) as server:
+        server.serve(servicers)
+        await server.start()
+        try:
+            yield server.address
+        finally:
+            await server.drain()
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", config.max_message_bytes),
+        # A second process on the same port would silently get half of the calls.
+        ("grpc.so_reuseport", 0),
+        # Frontends keep connections for days; dead ones are found within a minute.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+    if config.max_connection_age_s:
+        options += [
+            # Varied by grpc by a tenth, so that not all clients come at once.
+            ("grpc.max_connection_age_ms", int(1000 * config.max_connection_age_s)),
+            # As long as any call but a stream of answers may take; streams are cut then, and taken up again.
+            ("grpc.max_connection_age_grace_ms", int(1000 * config.upload_timeout_s)),
+        ]
+    return options
+
+
+def _listen(server: grpc.aio.Server, listen: str, tls: TlsFiles | None) -> str:
     try:
-        yield address
-    finally:
-        await healths.enter_graceful_shutdown()
-        guard.end_streams()
-        await server.stop(config.drain_grace_s)
-
-
-def _add(servicers: Servicers, server: grpc.aio.Server) -> None:
-    rooms_service_pb2_grpc.add_RoomsServiceServicer_to_server(servicers.rooms, server)
-    check_service_pb2_grpc.add_CheckServiceServicer_to_server(servicers.check, server)
-    recovered_state_service_pb2_grpc.add_RecoveredStateServiceServicer_to_server(
-        servicers.recovered_state, server
-    )
-    watch_service_pb2_grpc.add_WatchServiceServicer_to_server(servicers.watch, server)
-
-
-def _listen(server: grpc.aio.Server, config: ServerConfig) -> str:
-    try:
-        if config.tls is not None:
-            port = server.add_secure_port(config.listen, server_credentials(config.tls))
+        if tls is not None:
+            port = server.add_secure_port(listen, server_credentials(tls))
         else:
-            port = server.add_insecure_port(config.listen)
+            port = server.add_insecure_port(listen)
     except RuntimeError as error:
-        raise CannotListenError(f"cannot listen on {config.listen}: is it in use?") from error
-    if config.listen.startswith("unix:"):
-        return config.listen
-    host = config.listen.rpartition(":")[0]
+        raise CannotListenError(f"cannot listen on {listen}: is it in use?") from error
+    if listen.startswith("unix:"):
+        return listen
+    host = listen.rpartition(":")[0]
     return f"{host}:{port}"

@@ -1,0 +1,83 @@
+"""The services of the API, which come to a running server once there is a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from partialstate.v1 import (
+    check_service_pb2,
+    check_service_pb2_grpc,
+    recovered_state_service_pb2,
+    recovered_state_service_pb2_grpc,
+    rooms_service_pb2,
+    rooms_service_pb2_grpc,
+    watch_service_pb2,
+    watch_service_pb2_grpc,
+)
+
+from partialstate_service.domain.errors import StoreUnavailableError
+from partialstate_service.rpc.grpc_types import Context, GenericHandler, Handler
+
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (rooms_service_pb2, "RoomsService"),
+        (check_service_pb2, "CheckService"),
+        (recovered_state_service_pb2, "RecoveredStateService"),
+        (watch_service_pb2, "WatchService"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Servicers:
+    """What the server serves."""
+
+    rooms: rooms_service_pb2_grpc.RoomsServiceServicer
+    check: check_service_pb2_grpc.CheckServiceServicer
+    recovered_state: recovered_state_service_pb2_grpc.RecoveredStateServiceServicer
+    watch: watch_service_pb2_grpc.WatchServiceServicer
+
+
+class LateServices(GenericHandler):
+    """The handlers of `SERVICES`: every call fails for want of a store until there are servicers.
+
+    grpc takes no handlers once its server runs, and asks this one at each call.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: list[GenericHandler] = []
+
+    def add(self, servicers: Servicers) -> None:
+        """Serve with *servicers* from now on."""
+        # The generated functions take this for a server.
+        here: Any = self
+        rooms_service_pb2_grpc.add_RoomsServiceServicer_to_server(servicers.rooms, here)
+        check_service_pb2_grpc.add_CheckServiceServicer_to_server(servicers.check, here)
+        recovered_state_service_pb2_grpc.add_RecoveredStateServiceServicer_to_server(
+            servicers.recovered_state, here
+        )
+        watch_service_pb2_grpc.add_WatchServiceServicer_to_server(servicers.watch, here)
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[GenericHandler]) -> None:
+        """See `grpc.Server`."""
+        self._handlers += handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """See `grpc.Server`; the same handlers again."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> Handler | None:
+        """Return the handler of a call, None for a method that is not of these services."""
+        if not self._handlers:
+            return _WITHOUT_STORE if details.method.split("/")[1:2][0] in SERVICES else None
+        return next((found for each in self._handlers if (found := each.service(details)) is not None), None)
+
+
+async def _refuse(requests: object, context: Context) -> None:
+    del requests, context
+    raise StoreUnavailableError("there has been no store since the start")
+
+
+# Of streams, since a call is refused before anything of it is read.
+_WITHOUT_STORE = grpc.stream_stream_rpc_method_handler(_refuse)
