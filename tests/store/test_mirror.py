@@ -98,7 +98,7 @@ class TestReconciliation:
                 await mirror.fully_consistent(())
 
     async def test_a_wiped_store_is_noticed_by_every_replica(self, store, replica, server_socket):
-        await register(store)
+        lost = await register(store)
         await same_everywhere(store, replica)
         ask(server_socket, "FLUSHALL")
         for mirror in (store.mirror, replica.mirror):
@@ -106,7 +106,8 @@ class TestReconciliation:
                 await mirror.fully_consistent(())
             assert mirror.rooms == {}
         await store.registry.mark_reconciled()
-        await register(store)
+        registered = await register(store)
+        assert registered.generation > lost.generation, "it must never mean another join than before"
         await same_everywhere(store, replica)
 
     @pytest.mark.parametrize("new_writes", [0, 1, 5])
