@@ -67,28 +67,12 @@ class Joined:
     join: PartialJoin
 
 
-@dataclass(slots=True)
-class Resync:
-    """A running world with a store and workers."""
+@dataclass
+class RoomOnStore:
+    """A running world, and the store that knows of its room."""
 
     running: RunningWorld
     store: Store
-    services: ResyncServices
-    limits: WorkerLimits
-    workers: list[asyncio.Task[None]] = field(default_factory=list)
-
-    def start_worker(self, owner: str = "worker") -> asyncio.Task[None]:
-        task = asyncio.create_task(Workers(self.services, self.store.mirror, self.limits, owner).run())
-        self.workers.append(task)
-        return task
-
-    async def stop_workers(self) -> None:
-        for task in self.workers:
-            task.cancel()
-        for task in self.workers:
-            with suppress(asyncio.CancelledError):
-                await task
-        self.workers.clear()
 
     async def join(self, join: PartialJoin | None = None) -> Joined:
         """Join the world's room and register it."""
@@ -131,6 +115,28 @@ class Resync:
         return [record async for _, record in stream]
 
 
+@dataclass
+class Resync(RoomOnStore):
+    """A running world with a store and workers."""
+
+    services: ResyncServices
+    limits: WorkerLimits
+    workers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start_worker(self, owner: str = "worker") -> asyncio.Task[None]:
+        task = asyncio.create_task(Workers(self.services, self.store.mirror, self.limits, owner).run())
+        self.workers.append(task)
+        return task
+
+    async def stop_workers(self) -> None:
+        for task in self.workers:
+            task.cancel()
+        for task in self.workers:
+            with suppress(asyncio.CancelledError):
+                await task
+        self.workers.clear()
+
+
 @asynccontextmanager
 async def resyncing(
     size: WorldSize,
@@ -144,34 +150,53 @@ async def resyncing(
     federation_limits: FederationLimits | None = None,
 ) -> AsyncIterator[Resync]:
     """Run a world with a worker on *store*; the registry should be fresh."""
-    async with running_world(size, version=version, dead=dead) as running:
-        ca_file = tmp_path / "ca.pem"
-        ca_file.write_bytes(running.authority.pem)
-        us = running.homeserver
-        config = FederationConfig(ca_file=ca_file, allowed_networks=LOOPBACK)
-        if federation_limits is not None:
-            config = replace(config, limits=federation_limits)
-        async with open_federation(LocalSigner(us.name, us.key), config) as federation:
-            services = ResyncServices(
-                own_name=us.name,
-                registry=store.registry,
-                bulk=store.bulk,
-                ledger=store.ledger,
-                servers=federation.client,
-                verifier=Verifier(federation.keys, _InThread()),
-                policy=policy,
-                now_ms=now_ms,
-                jitter=random.Random(1).random,
-            )
-            resync = Resync(running, store, services, limits)
-            resync.start_worker()
-            try:
-                yield resync
-            finally:
-                await resync.stop_workers()
+    async with (
+        running_world(size, version=version, dead=dead) as running,
+        working(
+            running, store, tmp_path, policy=policy, limits=limits, federation_limits=federation_limits
+        ) as resync,
+    ):
+        yield resync
 
 
-async def recovered_state(resync: Resync, joined: Joined) -> dict[StateKey, str]:
+@asynccontextmanager
+async def working(
+    running: RunningWorld,
+    store: Store,
+    tmp_path: Path,
+    *,
+    policy: ResyncPolicy = IMPATIENT,
+    limits: WorkerLimits = QUICK,
+    federation_limits: FederationLimits | None = None,
+) -> AsyncIterator[Resync]:
+    """Run a worker of the world's homeserver on *store*; it works on the homeserver's rooms in other worlds too."""
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(running.authority.pem)
+    us = running.homeserver
+    config = FederationConfig(ca_file=ca_file, allowed_networks=LOOPBACK)
+    if federation_limits is not None:
+        config = replace(config, limits=federation_limits)
+    async with open_federation(LocalSigner(us.name, us.key), config) as federation:
+        services = ResyncServices(
+            own_name=us.name,
+            registry=store.registry,
+            bulk=store.bulk,
+            ledger=store.ledger,
+            servers=federation.client,
+            verifier=Verifier(federation.keys, _InThread()),
+            policy=policy,
+            now_ms=now_ms,
+            jitter=random.Random(1).random,
+        )
+        resync = Resync(running, store, services, limits)
+        resync.start_worker()
+        try:
+            yield resync
+        finally:
+            await resync.stop_workers()
+
+
+async def recovered_state(resync: RoomOnStore, joined: Joined) -> dict[StateKey, str]:
     """Return the current state that the log says, as a homeserver would build it from the records."""
     before: dict[str, dict[StateKey, str]] = {"": {}}
     current: dict[StateKey, str] = {}
@@ -186,7 +211,7 @@ async def recovered_state(resync: Resync, joined: Joined) -> dict[StateKey, str]
     return current
 
 
-async def assert_exact(resync: Resync, joined: Joined) -> None:
+async def assert_exact(resync: RoomOnStore, joined: Joined) -> None:
     """Assert that the log holds exactly what the room's servers hold: the current state, and every event that it needs.
 
     An event is compared as the servers send it, so that a redacted or otherwise changed copy is noticed.

@@ -30,7 +30,7 @@ _NOTARIES = 12
 
 
 class Fetcher:
-    """Fetches for one room. *on_progress* is told (fetched, verified) as the numbers grow."""
+    """Fetches for one room. *on_progress* is told (fetched here, verified and held) as the numbers grow."""
 
     def __init__(
         self,
@@ -51,8 +51,7 @@ class Fetcher:
         self._held = held
         self._on_progress = on_progress
         self.doubtful = Doubtful()
-        self.fetched = 0
-        self.verified = 0
+        self._fetched = 0
 
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
         """Return what *server* says the state before *event_id* is."""
@@ -165,13 +164,12 @@ class Fetcher:
         batch.clear()
         if not bodies:
             return
-        self.fetched += len(bodies)
+        self._fetched += len(bodies)
         notaries = self._sources.available()[:_NOTARIES]
         result = await self._verifier.verify(bodies, self._version, self._room_id, notaries)
         intact = self.doubtful.note(result, asked_for)
-        self.verified += len(intact)
         await self._held.add_verified(intact)
-        self._on_progress(self.fetched, self.verified)
+        self._on_progress(self._fetched, self._held.verified)
 
 
 def _is_much(part: Collection[EventId], whole: Collection[EventId]) -> bool:

@@ -35,6 +35,11 @@ class HeldEvents:
     def __contains__(self, event_id: EventId) -> bool:
         return event_id in self.events
 
+    @property
+    def verified(self) -> int:
+        """How many verified events are held, saved or not."""
+        return sum(len(ids) for _, ids in self.chunks) + len(self._unsaved)
+
     async def load(self, chunks: Sequence[Chunk]) -> None:
         """Take up the events of committed *chunks*."""
         for chunk in chunks:

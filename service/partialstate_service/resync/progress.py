@@ -15,6 +15,7 @@ class ProgressBoard:
 
     def __init__(self, progress: Progress, sources: Sources) -> None:
         self._progress = replace(progress, attempts=progress.attempts + 1, next_attempt_ms=None)
+        self._fetched_before = progress.events_fetched
         self._sources = sources
         self._reported: Progress | None = None
 
@@ -27,8 +28,10 @@ class ProgressBoard:
         self._progress = replace(self._progress, events_expected=max(events, self._progress.events_expected))
 
     def count(self, fetched: int, verified: int) -> None:
-        """Say how many events were fetched and verified in this attempt."""
-        self._progress = replace(self._progress, events_fetched=fetched, events_verified=verified)
+        """Say how many events were fetched in this attempt, and how many verified ones are held in all."""
+        self._progress = replace(
+            self._progress, events_fetched=self._fetched_before + fetched, events_verified=verified
+        )
 
     def left_out(self, left_out: frozenset[EventId], unverified: frozenset[EventId], note: str) -> None:
         """Say what a snapshot lacks, and what an operator should know of it."""

@@ -91,6 +91,7 @@ class RoomResync:
         """Take up what is committed, and verify the send_join response if that is still to be done."""
         self.board.stage(ResyncStage.VERIFYING_JOIN)
         await self._held.load(self._checkpoint.verified)
+        self.board.count(0, self._held.verified)
         self._log = RecoveredLog(
             self._services.registry,
             self._services.bulk,
