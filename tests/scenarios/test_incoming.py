@@ -52,7 +52,7 @@ async def test_a_verdict_that_full_state_overturns(room):
     room.say(room.derek, MEMBER, {"membership": "leave"}, room.derek.user_id)
     latch = room.latch()
     joined = await room.join()
-    cited = [room.state("m.room.create"), room.state(LEVELS), old_join]
+    cited = room.cited(room.state(LEVELS), old_join)
     topic = room.say(room.derek, TOPIC, {"topic": "mine"}, "", auth=cited, enters=False)
     old = room.resident.event(old_join).raw
     verdict = await room.client.authorise_incoming_event(incoming(room, topic, old))

@@ -49,6 +49,7 @@ from partialstate_service.domain.endpoints import Endpoint as ServedEndpoint
 from partialstate_service.domain.ids import UserId
 from partialstate_service.matrix.event import StateKey
 from partialstate_service.matrix.hashes import event_id_of
+from partialstate_service.matrix.room_versions import EventIdFormat
 from partialstate_service.matrix.signing import sign_event
 from partialstate_service.metrics import Metrics
 from partialstate_service.rpc.server import ServerConfig, running_server
@@ -218,11 +219,25 @@ class Scenario:
         now_ms = self.world.tick()
         raw = self.resident.template(person.user_id, event_type, content, state_key, now_ms)
         if prev is not None:
-            raw["prev_events"] = list(prev)
+            raw["prev_events"] = self._references(prev)
         if auth is not None:
-            raw["auth_events"] = list(auth)
+            raw["auth_events"] = self._references(auth)
+        if self.resident.version.event_ids is EventIdFormat.GIVEN:
+            raw["event_id"] = f"$said-{now_ms}:{person.server.name}"
         signed = sign_event(raw, self.resident.version, person.server.name, person.server.key)
         return self.resident.put(signed).raw if enters else signed
+
+    def _references(self, event_ids: Iterable[str]) -> list[Any]:
+        """Return references to events, be they in the room or not: nobody looks at the hashes of versions 1 and 2."""
+        if self.resident.version.event_ids is EventIdFormat.GIVEN:
+            return [[event_id, {"sha256": "A" * 43}] for event_id in event_ids]
+        return list(event_ids)
+
+    def cited(self, *event_ids: str) -> list[str]:
+        """Return auth events beside the create event, which from version 12 no event lists."""
+        if self.resident.version.room_ids_as_hashes:
+            return list(event_ids)
+        return [self.state("m.room.create"), *event_ids]
 
     def member(self, person: Person) -> str:
         """Return the id of the member event of *person* in the room as it is now."""
