@@ -4,9 +4,11 @@ import grpc
 import pytest
 from partialstate.v1 import rooms_service_pb2 as pb
 from partialstate.v1 import types_pb2 as types
+from partialstate_service.domain.errors import MissingEventsError
 from partialstate_service.matrix.event import Event
 from partialstate_service.ownership.given_events import stored_json
-from partialstate_service.ownership.incoming import MAX_GIVEN
+from partialstate_service.ownership.incoming import MAX_GIVEN, IncomingAuthorisation, IncomingEvent
+from partialstate_service.ownership.recording import GivenPdu
 from partialstate_service.store.protocol import ChunkKind, PduItem
 from support.api import partial_event, pdu, record, refused
 from support.send_joins import sent_join
@@ -98,6 +100,24 @@ async def test_what_a_resync_has_fetched_is_held(api):
     await api.store.registry.commit_verified(lease, chunk)
     verdict = await api.rooms.AuthoriseIncomingEvent(request(join, join.room.message(BOB)))
     assert verdict.provisional_verdict == ACCEPTED
+
+
+async def test_of_a_very_large_room_only_a_part_is_looked_at(api):
+    join = sent_join()
+    await api.register(join)
+    event = IncomingEvent(
+        room_id=join.room_id,
+        pdu=GivenPdu("", stored_json(join.room.message(join.room.creator))),
+        state_before=partial_state(join),
+        events=(),
+        rejected=frozenset(),
+    )
+    whole = IncomingAuthorisation(api.store.registry, api.store.bulk)
+    assert (await whole.authorise(event)).rejection is None
+    nothing = IncomingAuthorisation(api.store.registry, api.store.bulk, max_read_bytes=10)
+    with pytest.raises(MissingEventsError) as missing:
+        await nothing.authorise(event)
+    assert join.room.state["m.room.create", ""] in missing.value.event_ids
 
 
 async def test_a_recorded_event_is_held(api):

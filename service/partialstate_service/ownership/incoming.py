@@ -1,10 +1,9 @@
 """AuthoriseIncomingEvent: MSC3902's provisional verdict on an event that comes in while its room is partial."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from partialstate_service.domain.errors import MissingEventsError
 from partialstate_service.domain.ids import EventId, Generation, RoomId
@@ -20,8 +19,8 @@ from partialstate_service.store.protocol import Bulk, RecordedEvent, Registry
 
 MAX_GIVEN = 1000
 """Slots of state, events and rejected ids that one call may bring."""
-_MAX_READ_BYTES = 32 * 1024 * 1024
-"""Of a room's chunks, as stored. What lies beyond counts as missing, so that a call costs a bounded time."""
+_CONCURRENT_READS = 4
+"""Calls that read a room's chunks at a time, each of which may unpack some tens of megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,9 @@ class IncomingAuthorisation:
 
     registry: Registry
     bulk: Bulk
+    max_read_bytes: int = 8 * 1024 * 1024
+    """How much of a room's chunks one call reads, as stored; what lies beyond counts as missing."""
+    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_READS))
 
     async def authorise(self, incoming: IncomingEvent) -> IncomingVerdict:
         """Return the verdict.
@@ -57,12 +59,12 @@ class IncomingAuthorisation:
         Raises `RefusedInputError`, `RoomNotPartialError`, and `MissingEventsError` where neither the caller nor the
         store has all that the verdict needs.
         """
-        for given, field in (
+        for given, name in (
             (incoming.state_before, "state_before"),
             (incoming.events, "events"),
             (incoming.rejected, "rejected_event_ids"),
         ):
-            require_at_most(MAX_GIVEN, len(given), field)
+            require_at_most(MAX_GIVEN, len(given), name)
         room = await self.registry.get(incoming.room_id)
         version = room_version(room.room_version)
         event = parse_given(incoming.pdu.json, version, incoming.room_id, "pdu", incoming.pdu.event_id)
@@ -70,9 +72,9 @@ class IncomingAuthorisation:
         recorded = await self.registry.recorded_events(incoming.room_id)
         gathering.bring((item.event_id, item.json) for item in recorded)
         gathering.want([*incoming.state_before.values(), *claimed_auth_event_ids(event)])
-        async with aclosing(self._held_events(incoming.room_id)) as pieces:
-            while gathering.missing and (piece := await anext(pieces, None)) is not None:
-                await asyncio.to_thread(gathering.bring, piece)
+        if gathering.missing:
+            async with self._reading:
+                await self._bring_held(gathering, incoming.room_id)
         if gathering.missing:
             raise MissingEventsError(incoming.room_id, frozenset(gathering.missing))
         rejected = _rejected(incoming, recorded)
@@ -81,14 +83,17 @@ class IncomingAuthorisation:
         )
         return IncomingVerdict(event.event_id, room.generation, rejection)
 
-    async def _held_events(self, room_id: RoomId) -> AsyncGenerator[list[tuple[EventId, bytes]], None]:
-        """Yield the events of the send_join response, then those fetched since, chunk by chunk."""
+    async def _bring_held(self, gathering: Gathering, room_id: RoomId) -> None:
+        """Bring the events of the send_join response, then those fetched since, until nothing is missing."""
         read_bytes = 0
         for chunk in await self.registry.held_chunks(room_id):
             read_bytes += chunk.size
-            if read_bytes > _MAX_READ_BYTES:
+            if read_bytes > self.max_read_bytes:
                 return
-            yield [(item.event_id, item.json) for item in await self.bulk.pdus(chunk)]
+            items = await self.bulk.pdus(chunk)
+            await asyncio.to_thread(gathering.bring, [(item.event_id, item.json) for item in items])
+            if not gathering.missing:
+                return
 
 
 def _given_events(incoming: IncomingEvent, version: RoomVersion) -> dict[EventId, Event]:
