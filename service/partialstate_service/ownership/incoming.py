@@ -1,7 +1,7 @@
 """AuthoriseIncomingEvent: MSC3902's provisional verdict on an event that comes in while its room is partial."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -69,19 +69,31 @@ class IncomingAuthorisation:
         version = room_version(room.room_version)
         event = parse_given(incoming.pdu.json, version, incoming.room_id, "pdu", incoming.pdu.event_id)
         gathering = Gathering(incoming.room_id, version, _given_events(incoming, version))
-        recorded = await self.registry.recorded_events(incoming.room_id)
-        gathering.bring((item.event_id, item.json) for item in recorded)
         gathering.want([*incoming.state_before.values(), *claimed_auth_event_ids(event)])
+        recorded: dict[EventId, RecordedEvent] = {}
+        await self._bring_recorded(gathering, incoming.room_id, recorded)
         if gathering.missing:
             async with self._reading:
                 await self._bring_held(gathering, incoming.room_id)
+            await self._bring_recorded(gathering, incoming.room_id, recorded)
         if gathering.missing:
             raise MissingEventsError(incoming.room_id, frozenset(gathering.missing))
-        rejected = _rejected(incoming, recorded)
+        rejected = _rejected(incoming, recorded.values())
         rejection = await asyncio.to_thread(
             _rejection, event, incoming.state_before, gathering.events, rejected
         )
         return IncomingVerdict(event.event_id, room.generation, rejection)
+
+    async def _bring_recorded(
+        self, gathering: Gathering, room_id: RoomId, recorded: dict[EventId, RecordedEvent]
+    ) -> None:
+        """Bring what is missing and recorded, until nothing more is; *recorded* gets what was found of all events."""
+        asked: set[EventId] = set(recorded)
+        while wanted := (gathering.missing | gathering.events.keys()) - asked:
+            asked |= wanted
+            found = await self.registry.recorded_among(room_id, wanted)
+            recorded.update((item.event_id, item) for item in found)
+            gathering.bring((item.event_id, item.json) for item in found)
 
     async def _bring_held(self, gathering: Gathering, room_id: RoomId) -> None:
         """Bring the events of the send_join response, then those fetched since, until nothing is missing."""
@@ -104,7 +116,7 @@ def _given_events(incoming: IncomingEvent, version: RoomVersion) -> dict[EventId
     return {event.event_id: event for event in parsed}
 
 
-def _rejected(incoming: IncomingEvent, recorded: Sequence[RecordedEvent]) -> AbstractSet[EventId]:
+def _rejected(incoming: IncomingEvent, recorded: Iterable[RecordedEvent]) -> AbstractSet[EventId]:
     """Return what the caller says is rejected, and what it said when it recorded an event that nobody has judged since."""
     provisionally = {item.event_id for item in recorded if not item.accepted and not item.resolved}
     return incoming.rejected | (provisionally - set(incoming.state_before.values()))

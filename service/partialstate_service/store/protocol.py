@@ -8,7 +8,7 @@ Every call raises `StoreUnavailableError` when the store does not answer in time
 always given by the caller. Writes are idempotent as their docstrings say.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -260,6 +260,11 @@ class Registry(Protocol):
 
     async def recorded_events(self, room_id: RoomId, after: int = 0) -> Sequence[RecordedEvent]:
         """Return the recorded events with a sequence above *after*, with their JSON, in the order of recording."""
+
+    async def recorded_among(
+        self, room_id: RoomId, event_ids: Collection[EventId]
+    ) -> Sequence[RecordedEvent]:
+        """Return those of the events that are recorded, with their JSON. Raises RoomNotPartial."""
 
     async def held_chunks(self, room_id: RoomId) -> Sequence[Chunk]:
         """Return the chunks of events that are held for the room, of the kinds SEED and VERIFIED; SEED ones first.

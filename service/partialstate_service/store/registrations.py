@@ -3,7 +3,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from partialstate_service.domain.errors import RoomNotPartialError, StoreUnavailableError
 from partialstate_service.domain.ids import EventId, Generation, RoomId, ServerName
@@ -91,8 +91,18 @@ class Registrations:
         raise StoreUnavailableError("the room ends and begins over and over")
 
     async def recorded_events(self, room_id: RoomId, after: int = 0) -> Sequence[RecordedEvent]:
+        return await self._read_recorded("recorded_events", room_id, after)
+
+    async def recorded_among(
+        self, room_id: RoomId, event_ids: Collection[EventId]
+    ) -> Sequence[RecordedEvent]:
+        return await self._read_recorded("recorded_among", room_id, len(event_ids), *event_ids)
+
+    async def _read_recorded(
+        self, name: str, room_id: RoomId, *arguments: Argument
+    ) -> Sequence[RecordedEvent]:
         for _ in range(_TRIES):
-            reply = await self._changes.call("recorded_events", room_id, after)
+            reply = await self._changes.call(name, room_id, *arguments)
             if reply[0] != b"OK":
                 refuse(reply, room_id)
             life, rows = reply[4].decode(), reply[5]
