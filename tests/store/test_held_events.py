@@ -1,0 +1,40 @@
+"""What the registry says of the events that are held for a room: recorded ones by id, the others by chunk."""
+
+import pytest
+from partialstate_service.domain.errors import RoomNotPartialError
+from partialstate_service.domain.ids import EventId
+from partialstate_service.domain.rooms import ReleaseReason
+from partialstate_service.store.protocol import ChunkKind
+from support.store_rooms import JOIN, NOW, ROOM, claim, join, pdu_chunk, recorded, register, resolve
+
+
+async def test_recorded_events_are_found_by_id(store):
+    await register(store)
+    events = [recorded("$a", JOIN), recorded("$b", "$a", accepted=False)]
+    await store.registry.record_partial_events(ROOM, events, None, NOW)
+    await resolve(store, await claim(store), JOIN)
+    wanted = [EventId("$b"), EventId("$other"), JOIN]
+    found = {event.event_id: event for event in await store.registry.recorded_among(ROOM, wanted)}
+    assert found.keys() == {"$b", JOIN}
+    assert (found[wanted[0]].json, found[wanted[0]].accepted) == (events[1].json, False)
+    assert (found[wanted[0]].resolved, found[JOIN].resolved) == (False, True)
+    whole = {event.event_id: event for event in await store.registry.recorded_events(ROOM)}
+    assert found == {event_id: whole[event_id] for event_id in found}
+    assert await store.registry.recorded_among(ROOM, []) == []
+
+
+async def test_the_chunks_of_a_room_are_the_seeds_and_then_the_verified_ones(store):
+    seeds = [await pdu_chunk(store, "$s", kind=ChunkKind.SEED)]
+    await store.registry.register(join(), seeds, NOW)
+    assert await store.registry.held_chunks(ROOM) == seeds
+    verified = await pdu_chunk(store, "$v")
+    await store.registry.commit_verified(await claim(store), verified)
+    assert await store.registry.held_chunks(ROOM) == [*seeds, verified]
+
+
+async def test_of_a_room_that_is_not_partial_nothing_is_held(store):
+    generation = (await register(store)).generation
+    await store.registry.release(ROOM, generation, ReleaseReason.PURGED, NOW)
+    for call in (store.registry.held_chunks(ROOM), store.registry.recorded_among(ROOM, [JOIN])):
+        with pytest.raises(RoomNotPartialError):
+            await call
