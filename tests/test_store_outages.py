@@ -60,6 +60,10 @@ def servers_of(data: Path) -> list[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 async def room_or_nothing(api: Api, room_id: str) -> rooms.PartialRoom | None:
     """Return the room, or nothing while the service is without its store."""
     try:
@@ -124,3 +128,14 @@ async def test_the_embedded_store_comes_back_after_a_kill(tmp_path):
         assert servers_of(tmp_path / "data") not in ([], [server])
         assert await running.end(signal.SIGTERM) == 0
         assert servers_of(tmp_path / "data") == []
+
+
+@needs_proc
+async def test_without_its_supervisor_the_service_ends_and_says_why(tmp_path):
+    """It could not promise any more that the store comes back."""
+    async with service_process(service_environment(tmp_path)) as running:
+        [server] = servers_of(tmp_path / "data")
+        os.kill(parent_of(server), signal.SIGKILL)
+        assert await running.ended() == 1
+    assert running.log[-1].startswith("the supervisor of the embedded server was ended")
+    assert servers_of(tmp_path / "data") == []

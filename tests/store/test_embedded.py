@@ -179,13 +179,20 @@ async def test_a_server_that_a_killed_supervisor_left_behind_is_replaced(setting
     assert time.monotonic() - began < 10
 
 
-async def test_a_service_that_ends_stops_the_server_even_without_its_supervisor(settings):
+async def lose_the_supervisor(settings, seen):
     async with open_store(settings) as store:
         await register(store)
-        pid = server_pid(settings)
+        seen.append(server_pid(settings))
         os.kill(int((settings.data_dir / "lock").read_text().splitlines()[1]), signal.SIGKILL)
-        await register(store, join("!other:here", "$other"))
-    await until(lambda: not is_alive(pid))
+        await asyncio.Event().wait()
+
+
+async def test_the_end_of_the_supervisor_is_the_end_of_the_store_and_of_its_server(settings):
+    seen = []
+    with pytest.raises(ExceptionGroup) as raised:
+        await lose_the_supervisor(settings, seen)
+    assert raised.group_contains(EmbeddedStoreError, match="supervisor")
+    await until(lambda: not is_alive(seen[0]))
 
 
 async def test_a_server_that_hangs_is_no_decision_until_it_answers_again(settings):

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from partialstate_service.domain.errors import PartialStateError
 from partialstate_service.store import supervisor
+from partialstate_service.store.meanwhile import meanwhile
 from partialstate_service.store.settings import StoreSettings
 
 # sun_path has 104 bytes on macOS and 108 on Linux, with the final NUL.
@@ -29,7 +30,11 @@ class EmbeddedStoreError(PartialStateError):
 
 @asynccontextmanager
 async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
-    """Run the server over `settings.data_dir` and yield its URL. Raises EmbeddedStoreError."""
+    """Run the server over `settings.data_dir` and yield its URL. Raises EmbeddedStoreError.
+
+    A server that dies is started again by its supervisor. The death of the supervisor ends the block (the error comes in a
+    group): whoever looks after us then starts both anew.
+    """
     data_dir = settings.data_dir.absolute()
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     server_socket = _socket_path(data_dir)
@@ -49,7 +54,8 @@ async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
         report = json.loads(line) if line else {"error": "the supervisor of the embedded server failed"}
         if "error" in report:
             raise EmbeddedStoreError(report["error"])
-        yield f"unix://{quote(str(server_socket))}"
+        async with meanwhile(_fail_with(process)):
+            yield f"unix://{quote(str(server_socket))}"
     finally:
         process.stdin.close()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -57,6 +63,11 @@ async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
         if await process.wait() < 0:
             # Somebody killed the supervisor, so nobody has stopped the server yet.
             await asyncio.to_thread(supervisor.shut_down, str(server_socket))
+
+
+async def _fail_with(process: asyncio.subprocess.Process) -> None:
+    await process.wait()
+    raise EmbeddedStoreError("the supervisor of the embedded server was ended: start the service again")
 
 
 def server_command(settings: StoreSettings, data_dir: Path, server_socket: Path) -> list[str]:

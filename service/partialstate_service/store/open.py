@@ -1,10 +1,8 @@
 """Opening the store: the embedded server or the one at a URL, checked, with all that works on it running."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from partialstate_service.store.bulk import RedisBulk
 from partialstate_service.store.changes import Changes
@@ -13,6 +11,7 @@ from partialstate_service.store.embedded import embedded_server
 from partialstate_service.store.keys import Keys
 from partialstate_service.store.ledger import RedisLedger
 from partialstate_service.store.lives import Lives
+from partialstate_service.store.meanwhile import meanwhile
 from partialstate_service.store.mirror import RedisMirror
 from partialstate_service.store.registry import RedisRegistry
 from partialstate_service.store.settings import StoreSettings
@@ -49,22 +48,5 @@ async def open_store(settings: StoreSettings) -> AsyncIterator[Store]:
         mirror = RedisMirror(changes, registry)
         await mirror.load()
         store = Store(registry, RedisBulk(changes), RedisLedger(changes, lives), mirror, sweeper)
-        async with _running(mirror.run(), sweeper.run()):
+        async with meanwhile(mirror.run(), sweeper.run()):
             yield store
-
-
-@asynccontextmanager
-async def _running(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run endless works meanwhile; what the body raises comes out as it is, not in a group."""
-    raised: Exception | None = None
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work) for work in works]
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - raised again below
-            raised = error
-        finally:
-            for task in running:
-                task.cancel()
-    if raised is not None:
-        raise raised
