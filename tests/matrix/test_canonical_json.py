@@ -165,7 +165,11 @@ def test_what_has_no_canonical_form(value):
 
 
 def test_without_room_on_the_stack():
-    """A caller deep in its own recursion gets the same error, never a RecursionError."""
+    """A caller deep in its own recursion gets the same error, never a RecursionError.
+
+    From Python 3.12 the recursion of the JSON library has a stack of its own, so that the call may succeed too.
+    """
+    refused = contextlib.suppress if sys.version_info >= (3, 12) else pytest.raises
 
     def at_depth(levels, call):
         return call() if levels == 0 else at_depth(levels - 1, call)
@@ -173,10 +177,9 @@ def test_without_room_on_the_stack():
     frames = sys.getrecursionlimit() - len(inspect.stack(0)) - 100
     data = b"[" * 400 + b"1.5" + b"]" * 400
     value = parse_json(data, strict=False)
-    with pytest.raises(InvalidJsonError):
-        at_depth(frames, lambda: parse_json(data, strict=False))
-    with pytest.raises(InvalidJsonError):
-        at_depth(frames, lambda: encode_canonical(value, strict=False))
+    for call in (lambda: parse_json(data, strict=False), lambda: encode_canonical(value, strict=False)):
+        with refused(InvalidJsonError):
+            at_depth(frames, call)
 
 
 def _nested(levels: int):
