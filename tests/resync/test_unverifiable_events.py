@@ -1,5 +1,6 @@
 """What nobody can verify, and what fails auth, is left out only where that lets nobody in; and it is reported."""
 
+import asyncio
 from dataclasses import replace
 
 from partialstate_service.demo.resident.behaviour import Lying, Refusing
@@ -57,6 +58,24 @@ async def test_a_room_can_be_told_to_wait_for_keys_and_completes_once_they_are_t
                 await changed.wait(1.0)
         assert room.status is RoomStatus.RESYNCING
         assert room.progress.next_attempt_ms is not None
+
+
+async def test_an_event_that_others_need_waits_for_its_key_and_no_server_is_blamed(store, tmp_path):
+    async with resyncing(SMALL, store, tmp_path, dead=[KEYLESS]) as resync:
+        world = resync.running.world
+        keyless = world.servers[KEYLESS]
+        # Its membership is what its message needs, and the message is the one that our join follows.
+        world.message(keyless, "The last words of a server")
+        forget_keys(resync.running)
+        joined = await resync.join()
+        with store.mirror.waking(joined.room_id) as changed:
+            async with asyncio.timeout(20):
+                while (await store.registry.get(joined.room_id)).progress.attempts < 4:
+                    await changed.wait(1.0)
+        room = await store.registry.get(joined.room_id)
+        assert room.status is RoomStatus.RESYNCING
+        assert "invalid" not in {record.outcome for record in room.progress.servers}
+        assert room.log_position == 0
 
 
 async def test_an_event_that_fails_auth_everywhere_is_left_out_and_reported(store, tmp_path):

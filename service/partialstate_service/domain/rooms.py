@@ -78,6 +78,8 @@ class Progress:
     servers: tuple[ServerRecord, ...] = ()
     unverified: tuple[EventId, ...] = ()
     left_out: tuple[EventId, ...] = ()
+    keys_missing_since_ms: int | None = None
+    """Since when a state is at hand that only signing keys are missing for; patience with keys begins there."""
 
 
 @dataclass(frozen=True, slots=True)

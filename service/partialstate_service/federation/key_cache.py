@@ -8,7 +8,8 @@ from partialstate_service.domain.ids import ServerName
 from partialstate_service.federation.key_answers import merged
 from partialstate_service.matrix.keys import ServerKeys
 
-FIRST_PAUSE_S = 300.0
+# Short enough for several searches within the patience of a resync: the trouble may have been our own network's.
+FIRST_PAUSE_S = 30.0
 MAX_PAUSE_S = 3600.0
 
 

@@ -43,6 +43,14 @@ class ProgressBoard:
             last_failure=note[:_MAX_FAILURE_CHARS] or before.last_failure,
         )
 
+    def keys_missing(self, now_ms: int) -> int:
+        """Say that a state is at hand that only keys are missing for; return since when that is so."""
+        since_ms = self._progress.keys_missing_since_ms
+        if since_ms is None:
+            since_ms = now_ms
+            self._progress = replace(self._progress, keys_missing_since_ms=now_ms)
+        return since_ms
+
     def failed(self, text: str, next_attempt_ms: int | None) -> None:
         """Say why the attempt ended without success and when the next one is due."""
         self._progress = replace(

@@ -38,6 +38,10 @@ class NoServerLeftError(Exception):
     """Every candidate server is cooling down; the text says what failed last."""
 
 
+class KeysNeededError(SnapshotRefusedError):
+    """A state cannot do without events whose signing keys nobody has."""
+
+
 class KeysAwaitedError(Exception):
     """Signing keys are missing that may still turn up; the text says of how many servers."""
 
@@ -51,7 +55,7 @@ class RecoveryPolicy:
     omit_unverifiable: bool = True
     """Whether memberships that no key verifies are left out in the end, so that the room completes."""
     key_patience_s: float = 120.0
-    """For how long after the registration missing keys are waited for."""
+    """For how long missing keys are waited for, from when nothing else was missing."""
     other_opinions: int = 4
     """How many more servers are asked when a snapshot contains what it should not."""
 
@@ -88,6 +92,7 @@ class Recovery:
         suspect: Snapshot | None = None
         asked: set[ServerName] = set()
         timed_out: set[ServerName] = set()
+        keys_needed: KeysNeededError | None = None
         opinions = 0
         last_failure = "there is no server to ask"
         while candidates := self._sources.available(without=asked):
@@ -103,6 +108,11 @@ class Recovery:
                 else:
                     asked.add(server)
                 continue
+            except KeysNeededError as refusal:
+                # Not this server's fault; but another's state may do without.
+                keys_needed = keys_needed or refusal
+                asked.add(server)
+                continue
             except SnapshotRefusedError as refusal:
                 last_failure = f"{server}: {refusal}"
                 self._sources.failed(FederationError(Outcome.INVALID, server, text=str(refusal)))
@@ -117,9 +127,11 @@ class Recovery:
             opinions += 1
             if opinions > self._policy.other_opinions:
                 break
-        if suspect is None:
-            raise NoServerLeftError(last_failure)
-        return suspect
+        if suspect is not None:
+            return suspect
+        if keys_needed is not None:
+            raise KeysAwaitedError(str(keys_needed))
+        raise NoServerLeftError(last_failure)
 
     async def _verified(self, server: ServerName, ids: StateIds, after: EventId) -> Snapshot:
         """Return the snapshot that *ids* of *server* describe, or raise `SnapshotRefusedError`."""
@@ -169,13 +181,16 @@ class Recovery:
 
     def _require_omissible(self, unverifiable: dict[EventId, Event], wanted: Collection[EventId]) -> None:
         """Raise unless every unverifiable event is a membership other than a ban: its absence lets nobody in."""
+        keyless = self._fetcher.doubtful.key_unknown
         if missing := missing_auth_events(wanted, self._held.events):
-            raise SnapshotRefusedError(
+            needs = KeysNeededError if missing <= keyless.keys() else SnapshotRefusedError
+            raise needs(
                 f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)}"
             )
         for event in unverifiable.values():
+            needs = KeysNeededError if event.event_id in keyless else SnapshotRefusedError
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
-                raise SnapshotRefusedError(f"{event.event_id} of type {event.type!a:.64} cannot be verified")
+                raise needs(f"{event.event_id} of type {event.type!a:.64} cannot be verified")
 
     async def _complete_auth_chains(self, wanted: Collection[EventId]) -> None:
         """Fetch what the auth closure lacks: some servers send the auth chain of something else."""

@@ -168,14 +168,18 @@ class RoomResync:
 
     def _new_recovery(self, create_id: EventId) -> Recovery:
         policy = self._services.policy.recovery
-        patience_ends_ms = self._room.registered_at_ms + int(policy.key_patience_s * 1000)
+
+        def patience_is_over() -> bool:
+            now_ms = self._services.now_ms()
+            return now_ms - self.board.keys_missing(now_ms) >= policy.key_patience_s * 1000
+
         return Recovery(
             fetcher=self._fetcher,
             sources=self.sources,
             held=self._held,
             create_id=create_id,
             policy=policy,
-            patience_is_over=lambda: self._services.now_ms() >= patience_ends_ms,
+            patience_is_over=patience_is_over,
             on_expected=self.board.expect,
         )
 
