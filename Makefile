@@ -35,6 +35,9 @@ test: $(DEV) $(SYNAPSE)  ## Run all tests, those against real Synapses included.
 test-long: $(DEV) $(SYNAPSE)  ## Run the long forms of the proofs (an hour or more).
 	$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
 
+test-faults: $(DEV)  ## Run the fault suite alone (three minutes); tests/faults/README.md says what it shows.
+	$(BIN)/python -m pytest tests/faults tests/resync -n $(JOBS) -m "not long" $(ARGS)
+
 test-versions: $(DEV)  ## Run the fast tests on each other Python that is present.
 	@$(BIN)/python tests/python_versions.py
 
