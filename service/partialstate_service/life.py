@@ -3,13 +3,13 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 
 import structlog
 
 from partialstate_service.app import resyncing, server_config, servicers, store_settings
-from partialstate_service.domain.errors import StoreUnavailableError
+from partialstate_service.domain.errors import NotReconciledError, StoreUnavailableError
 from partialstate_service.metrics import Metrics, served_metrics
 from partialstate_service.rpc.server import ApiServer, api_server
 from partialstate_service.settings import Role, Settings
@@ -74,6 +74,9 @@ async def _work(
     async with AsyncExitStack() as stack:
         store = await _opened(store_settings(settings), stack, waited_enough)
         metrics.observe_rooms(store.mirror)
+        # Asked once, so that it is known to be current; who waits to be asked is not ready for a moment.
+        with suppress(NotReconciledError, StoreUnavailableError):
+            await store.mirror.fully_consistent(())
         if settings.resyncs:
             await stack.enter_async_context(resyncing(settings, store))
         if settings.role is not Role.RESYNC:

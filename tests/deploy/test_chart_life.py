@@ -1,14 +1,12 @@
 """Pods start, answer probes, scale and end as the service needs it."""
 
-import pytest
 from partialstate.v1 import check_service_pb2
 from partialstate_service.store.settings import StoreSettings
-from support.helm_chart import SAMPLES, changed, rendered, sample, sample_values
+from support.helm_chart import changed, rendered, sample, sample_values
 
 CHECK_SERVICE = check_service_pb2.DESCRIPTOR.services_by_name["CheckService"].full_name
 EMBEDDED_STOP_S = StoreSettings.__dataclass_fields__["stop_grace_s"].default
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
-PLAIN = [name for name in SAMPLES if not sample(name).values["tls"]["secret"]]
 
 
 def pre_stop_s(container) -> int:
@@ -34,23 +32,22 @@ def test_every_container_is_probed(release):
         assert "readinessProbe" in container
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_the_service_is_probed_by_grpc(name):
-    for pod in sample(name).service_pods():
-        (container,) = pod["spec"]["containers"]
-        assert {container[probe]["grpc"]["port"] for probe in PROBES} == {7790}
-
-
-def test_the_service_behind_tls_is_probed_by_its_port():
+def test_the_service_is_probed_where_it_tells_its_health_without_tls(release):
     """The kubelet's gRPC probe speaks no TLS."""
-    for pod in sample("external-tls").service_pods():
+    settings = release.settings_file()
+    probed = settings["health_listen" if "tls_cert_file" in settings else "listen"]
+    for pod in release.service_pods():
         (container,) = pod["spec"]["containers"]
-        assert [container[probe]["tcpSocket"] for probe in PROBES] == [{"port": "grpc"}] * 3
+        assert {container[probe]["grpc"]["port"] for probe in PROBES} == {int(probed.rpartition(":")[2])}
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_only_readiness_depends_on_whether_checks_are_answered(name):
-    for pod in sample(name).service_pods():
+def test_health_is_told_beside_tls_only(release):
+    settings = release.settings_file()
+    assert ("health_listen" in settings) == ("tls_cert_file" in settings)
+
+
+def test_only_readiness_depends_on_whether_checks_are_answered(release):
+    for pod in release.service_pods():
         (container,) = pod["spec"]["containers"]
         asked = {probe: container[probe]["grpc"].get("service", "") for probe in PROBES}
         answers = container["name"] != "resync"

@@ -18,17 +18,16 @@ capabilities:
 
 {{/* A probe's handler. Takes {root, service}: the name that grpc.health.v1 is asked for; empty is the whole process. */}}
 {{- define "matrix-partial-state.probe" -}}
-{{- if .root.Values.tls.secret -}}
-# The kubelet's gRPC probe speaks no TLS.
-tcpSocket:
-  port: grpc
-{{- else -}}
 grpc:
-  port: 7790
+  port: {{ include "matrix-partial-state.probedPort" .root }}
   {{- with .service }}
   service: {{ . }}
   {{- end }}
-{{- end -}}
+{{- end }}
+
+{{/* The kubelet's gRPC probe speaks no TLS: behind TLS, health alone is served beside it without. */}}
+{{- define "matrix-partial-state.probedPort" -}}
+{{ ternary 7792 7790 (not (empty .Values.tls.secret)) }}
 {{- end }}
 
 {{/* How long a pod may take to end: what it waits for itself, and a margin for leases, connections and the embedded store. */}}
@@ -78,7 +77,11 @@ spec:
         - name: metrics
           containerPort: 7791
         {{- end }}
-      # Waits for the store as long as the service does.
+        {{- if $root.Values.tls.secret }}
+        - name: health
+          containerPort: 7792
+        {{- end }}
+      # An embedded store is waited for before the first answer; any other makes the pod unready, not unstarted.
       startupProbe:
         {{- include "matrix-partial-state.probe" (dict "root" $root) | nindent 8 }}
         periodSeconds: 2

@@ -12,6 +12,7 @@
 {{- if .Values.tls.secret -}}
 {{- $_ := set $own "tls_cert_file" (printf "%s/tls.crt" $files) -}}
 {{- $_ := set $own "tls_key_file" (printf "%s/tls.key" $files) -}}
+{{- $_ := set $own "health_listen" (printf "%s:7792" .Values.bindAddress) -}}
 {{- if .Values.tls.requireClientCertificate }}{{ $_ := set $own "tls_client_ca_file" (printf "%s/ca.crt" $files) }}{{ end -}}
 {{- end -}}
 {{- if .Values.tokens }}{{ $_ := set $own "token_file" (printf "%s/tokens" $files) }}{{ end -}}

@@ -1,0 +1,118 @@
+"""What health says: whether the process runs, whether calls can succeed, and to whom it says so."""
+
+import asyncio
+
+import grpc
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from partialstate.v1 import rooms_service_pb2, rooms_service_pb2_grpc
+from partialstate_service.rpc.credentials import TlsFiles
+from partialstate_service.rpc.server import ServerConfig, api_server
+from support.api import refused
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+PROCESS = health_pb2.HealthCheckRequest()
+CHECKS = health_pb2.HealthCheckRequest(service="partialstate.v1.CheckService")
+
+
+@pytest.fixture
+async def server():
+    """A started server without a store."""
+    async with api_server(ServerConfig(listen="127.0.0.1:0", drain_grace_s=1)) as running:
+        await running.start()
+        yield running
+
+
+@pytest.fixture
+async def health(server):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield health_pb2_grpc.HealthStub(channel)
+
+
+async def test_a_live_process_is_not_a_ready_one(server, health):
+    assert (await health.Check(PROCESS)).status == SERVING
+    assert (await health.Check(CHECKS)).status == NOT_SERVING
+    server.set_ready(ready=True)
+    assert (await health.Check(CHECKS)).status == SERVING
+
+
+async def test_every_watcher_sees_every_turn(server, health):
+    watches = [health.Watch(CHECKS) for _ in range(3)]
+    assert {(await watch.read()).status for watch in watches} == {NOT_SERVING}
+    watches.pop().cancel()
+    for ready, status in ((True, SERVING), (False, NOT_SERVING), (True, SERVING)):
+        server.set_ready(ready=ready)
+        assert {(await watch.read()).status for watch in watches} == {status}
+    await server.drain()
+    assert {(await watch.read()).status for watch in watches} == {NOT_SERVING}
+    assert {await watch.read() for watch in watches} == {grpc.aio.EOF}
+
+
+async def test_a_draining_server_stays_unready(server, health):
+    watch = health.Watch(CHECKS)
+    await watch.read()
+    draining = asyncio.create_task(server.drain())
+    assert await watch.read() is grpc.aio.EOF
+    server.set_ready(ready=True)
+    await draining
+
+
+async def test_an_unknown_service_is_told_apart_from_an_unready_one(health):
+    nobody = health_pb2.HealthCheckRequest(service="nobody")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await health.Check(nobody)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert (await health.Watch(nobody).read()).status == SERVICE_UNKNOWN
+
+
+@pytest.mark.parametrize("requests", [0, 1, 3])
+async def test_every_kind_of_call_is_refused_without_a_store(server, requests):
+    async def stream():
+        for _ in range(requests):
+            yield rooms_service_pb2.RegisterPartialJoinRequest()
+
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        rooms = rooms_service_pb2_grpc.RoomsServiceStub(channel)
+        for call in (
+            rooms.RegisterPartialJoin(stream()),
+            rooms.ListPartialRooms(rooms_service_pb2.ListPartialRoomsRequest()),
+        ):
+            with refused() as refusal:
+                await call
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+
+
+async def test_a_server_of_health_only_has_no_services():
+    config = ServerConfig(listen="127.0.0.1:0", health_only=True)
+    async with api_server(config) as server, grpc.aio.insecure_channel(server.address) as channel:
+        await server.start()
+        health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(PROCESS)).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health.Check(CHECKS)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_probes_without_tls_learn_health_and_nothing_else(tmp_path):
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    issued.private_key_pem.write_to_path(str(key))
+    config = ServerConfig(
+        listen="127.0.0.1:0", health_listen="127.0.0.1:0", tls=TlsFiles(certificate, key), drain_grace_s=1
+    )
+    async with api_server(config) as server:
+        await server.start()
+        assert server.health_address is not None
+        async with grpc.aio.insecure_channel(server.health_address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            assert (await health.Check(CHECKS)).status == NOT_SERVING
+            server.set_ready(ready=True)
+            assert (await health.Check(CHECKS)).status == SERVING
+            rooms = rooms_service_pb2_grpc.RoomsServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await rooms.ListPartialRooms(rooms_service_pb2.ListPartialRoomsRequest())
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
