@@ -208,6 +208,7 @@ async def test_hostile_answers_are_survived(ca: trustme.CA, federation: OpenFede
         b"[" * 60_000,
         b'{"server_keys": [1]}',
         b'{"server_keys": {}}',
+        b'{"server_keys": [{"server_name": []}, {"server_name": {}}, {"server_name": null}]}',
         b" " * 10**6,
     ]
     async with publishers(ca, 2) as (notary, server):

@@ -136,14 +136,14 @@ def _countersigned(
     try:
         answer = parse_json(element, strict=False)
         server = answer.get("server_name")
-        if server not in asked or notary.valid_until_ts < now_ms:
+        if not isinstance(server, str) or server not in asked or notary.valid_until_ts < now_ms:
             return None
         if not any(
             verify_json_signature(answer, notary.server_name, key_id, public)
             for key_id, public in islice(notary.verify_keys.items(), _MAX_NOTARY_KEYS)
         ):
             return None
-        return parse_server_keys(answer, server)
+        return parse_server_keys(answer, ServerName(server))
     except (InvalidJsonError, InvalidKeysError):
         return None
 
