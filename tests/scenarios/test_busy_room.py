@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from partialstate import ImportIncompleteError, LogEnd, RecordOutcome, ReleaseReason, RoomAbandonedError
-from support.scenarios import JoinedRoom, Recovered, Scenario
+from support.recovered import Recovered
+from support.scenarios import JoinedRoom, Scenario
 
 
 @dataclass

@@ -10,19 +10,16 @@ async with scenario(store_url, tmp_path) as room:
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from aiohttp import web
 from partialstate import (
     CheckRequest,
-    CurrentState,
+    Deadlines,
     Decision,
     Endpoint,
-    EventVerdict,
-    LogEnd,
     PartialEvent,
     PartialJoin,
     PartialStateClient,
@@ -30,24 +27,19 @@ from partialstate import (
     ProvisionalVerdict,
     RecordedEvents,
     RecordOutcome,
-    RecoveredEvent,
     Registration,
     ReleaseReason,
-    RoomServers,
     RoomStatus,
-    StateBefore,
-    StateEntry,
     Verdict,
     event_json,
 )
 from partialstate_service.app import servicers
-from partialstate_service.demo.resident.behaviour import Behaviour, HonestAnswer
+from partialstate_service.demo.resident.behaviour import Behaviour
 from partialstate_service.demo.signed_room import SignedRoom
 from partialstate_service.demo.simulated_server import SimulatedServer
 from partialstate_service.demo.world import World, WorldSize
 from partialstate_service.domain.endpoints import Endpoint as ServedEndpoint
 from partialstate_service.domain.ids import UserId
-from partialstate_service.matrix.event import StateKey
 from partialstate_service.matrix.hashes import event_id_of
 from partialstate_service.matrix.room_versions import EventIdFormat
 from partialstate_service.matrix.signing import sign_event
@@ -56,10 +48,14 @@ from partialstate_service.rpc.server import ServerConfig, running_server
 from partialstate_service.settings import Settings
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
+from support.latch import Latch
+from support.recovered import Recovered
 from support.resyncing import resyncing
 from support.worlds import RunningWorld
 
 SMALL = WorldSize(members=9, servers=3, messages=2)
+# Tests share the machine with others: a deadline that passes here says nothing about the service.
+_PATIENT = Deadlines(check_s=20, read_s=20, write_s=30)
 ACCEPTED, REJECTED = ProvisionalVerdict.ACCEPTED, ProvisionalVerdict.REJECTED
 
 
@@ -69,20 +65,6 @@ class Person:
 
     server: SimulatedServer
     user_id: UserId
-
-
-@dataclass(frozen=True, slots=True)
-class Latch(Behaviour):
-    """Holds requests, as Complement's fake server does, until it is released; tells when the first has come."""
-
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def answer(self, request: web.Request, honest: HonestAnswer) -> web.StreamResponse:
-        del request
-        self.arrived.set()
-        await self.released.wait()
-        return await honest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,43 +87,6 @@ class JoinedRoom:
     @property
     def event_id(self) -> str:
         return self.registration.join_event_id
-
-
-@dataclass(slots=True)
-class Recovered:
-    """What the recovered-state log says, as a homeserver would build it from the records."""
-
-    events: dict[str, RecoveredEvent] = field(default_factory=dict)
-    before: dict[str, dict[StateKey, str]] = field(default_factory=dict)
-    verdicts: dict[str, EventVerdict] = field(default_factory=dict)
-    current: dict[StateKey, str] = field(default_factory=dict)
-    servers: list[RoomServers] = field(default_factory=list)
-    end: LogEnd | None = None
-
-    @property
-    def position(self) -> int:
-        """The position to acknowledge or confirm."""
-        assert self.end is not None
-        return self.end.position
-
-    def take(self, record: Any) -> None:
-        """Import one record."""
-        match record:
-            case RecoveredEvent():
-                self.events[record.pdu.event_id] = record
-            case StateBefore():
-                base = self.before[record.base_event_id] if record.base_event_id else {}
-                _apply(self.before.setdefault(record.event_id, dict(base)), record.entries)
-            case EventVerdict():
-                self.verdicts[record.event_id] = record
-            case CurrentState():
-                if record.base_event_id:
-                    self.current = dict(self.before[record.base_event_id])
-                _apply(self.current, record.entries)
-            case RoomServers():
-                self.servers.append(record)
-            case LogEnd():
-                self.end = record
 
 
 @dataclass(slots=True)
@@ -374,15 +319,7 @@ async def scenario(
 @asynccontextmanager
 async def connected(running: RunningWorld, target: str) -> AsyncIterator[Scenario]:
     """Connect the homeserver of a running world to its service, whose store is fresh or not."""
-    async with PartialStateClient(target) as client:
+    async with PartialStateClient(target, deadlines=_PATIENT) as client:
         token = (await anext(client.list_partial_rooms())).state_token
         await client.reconcile_rooms(token, ())
         yield Scenario(running, client)
-
-
-def _apply(state: dict[StateKey, str], entries: Iterable[StateEntry]) -> None:
-    for entry in entries:
-        if entry.event_id:
-            state[entry.type, entry.state_key] = entry.event_id
-        else:
-            state.pop((entry.type, entry.state_key), None)
