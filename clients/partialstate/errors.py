@@ -71,6 +71,10 @@ class ErrorReason(ApiName):
     """A defect of the service; facts: request_id, to be found in its log."""
     MISSING_EVENTS = auto()
     """Events are needed that neither side brought; facts: event_ids, count."""
+    PERMISSION_DENIED = auto()
+    """The client has none of the roles that may call this; facts: client, roles."""
+    TOO_MANY_CALLS = auto()
+    """The client has too many calls at the same time; facts: limit."""
 
     UNKNOWN = auto()
     """No reason was given (the connection failed, say), or one of a newer service."""
@@ -81,14 +85,14 @@ class PartialStateError(Exception):
 
     PartialStateError
     ├── NoAnswerError                 there is no result; the same call may be repeated
-    │   ├── UnavailableError          the service cannot be reached, or is stopping, or lacks its store
+    │   ├── UnavailableError          the service cannot be reached, is stopping, lacks its store or has too many calls
     │   │   └── NotReconciledError    the service waits for `reconcile_rooms`
     │   ├── DeadlineExceededError     the deadline passed; a write may have happened all the same
     │   └── ReaderTooSlowError        a stream was read too slowly
     ├── RefusedError                  the service refused; the same call will be refused again
     │   ├── InvalidRequestError       a field, an event or the send_join response is not as it must be
     │   ├── TooLargeError             a limit is exceeded
-    │   ├── UnauthenticatedError      the token or the certificate is missing or wrong
+    │   ├── UnauthenticatedError      the token or the certificate is missing, wrong or not enough
     │   ├── RoomNotPartialError       the room is not partial
     │   ├── ResponseNotPartialError   the send_join response is complete: persist a full join
     │   ├── StaleGenerationError      the room has been joined again
@@ -126,7 +130,7 @@ class NoAnswerError(PartialStateError):
 
 
 class UnavailableError(NoAnswerError):
-    """The service cannot be reached, is stopping, or lacks its store."""
+    """The service cannot be reached, is stopping, lacks its store, or has too many calls of this client."""
 
 
 class NotReconciledError(UnavailableError):
@@ -154,7 +158,7 @@ class TooLargeError(RefusedError):
 
 
 class UnauthenticatedError(RefusedError):
-    """The token or the certificate is missing or wrong."""
+    """The token or the certificate is missing or wrong, or its roles do not allow the call."""
 
 
 class RoomNotPartialError(RefusedError):

@@ -11,10 +11,11 @@ import structlog
 import yaml
 from partialstate._version import __version__
 
-from partialstate_service.app import CannotStartError, local_signer, write_new_key
+from partialstate_service.app import CannotStartError, local_signer, server_config, write_new_key
 from partialstate_service.domain.errors import PartialStateError
 from partialstate_service.life import serve
-from partialstate_service.rpc.server import CannotListenError
+from partialstate_service.rpc.known_clients import InvalidTokenFileError
+from partialstate_service.rpc.server import CannotListenError, known_clients_of
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
 
 EXIT_USAGE = 2
@@ -42,7 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _set_up_logs(settings.log_level)
             asyncio.run(serve(settings))
-    except* (CannotStartError, CannotListenError, PartialStateError, OSError) as errors:
+    except* (
+        CannotStartError,
+        CannotListenError,
+        InvalidTokenFileError,
+        PartialStateError,
+        OSError,
+    ) as errors:
         status = _fail(EXIT_CANNOT_START, "\n".join(map(str, _leaves(errors))))
     return status
 
@@ -79,7 +86,8 @@ def _generate_key(path: Path) -> int:
 
 
 def _check_config(settings: Settings) -> None:
-    if settings.signing_key_path is not None:
+    known_clients_of(server_config(settings))
+    if settings.resyncs and settings.signing_key_path is not None:
         local_signer(settings.signing_key_path, settings.server_name)
     print(yaml.safe_dump(settings.shown(), sort_keys=False), end="")  # noqa: T201 - the command's result
 

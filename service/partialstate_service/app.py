@@ -70,6 +70,7 @@ def server_config(settings: Settings) -> ServerConfig:
         health_listen=settings.health_listen,
         health_only=settings.role is Role.RESYNC,
         max_message_bytes=settings.max_message_bytes,
+        max_calls_per_client=settings.max_calls_per_client,
         max_connection_age_s=settings.max_connection_age_s,
         drain_grace_s=settings.drain_grace_s,
     )

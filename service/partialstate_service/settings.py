@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     """Certificate authorities (PEM): clients must then show a certificate of one of them (mTLS)."""
 
     token_file: _OptionalPath = None
-    """Pre-shared tokens, one per line; calls carry one as `authorization: Bearer …`. Read again when it changes."""
+    """Who may call, one in a line: `TOKEN`, `NAME:ROLE[,ROLE] TOKEN` or, by a certificate's name, `NAME:ROLE[,ROLE]`. Read again when it changes."""
 
     allow_insecure: bool = False
     """Whether gRPC may listen beyond loopback with neither TLS nor a token."""
@@ -164,6 +164,9 @@ class Settings(BaseSettings):
 
     max_message_bytes: PositiveInt = 64 * 1024 * 1024
     """The largest gRPC message that is taken."""
+
+    max_calls_per_client: PositiveInt = 2000
+    """How many calls one client (a name of `token_file`, else a certificate's name, else a host) may have at the same time."""
 
     drain_grace_s: PositiveFloat = 10.0
     """How long calls may go on when the service is told to stop."""

@@ -174,6 +174,8 @@ REASONS = {
     "STOPPING": ("UNAVAILABLE", UnavailableError),
     "ROOM_ABANDONED": ("FAILED_PRECONDITION", partialstate.RoomAbandonedError),
     "MISSING_EVENTS": ("FAILED_PRECONDITION", partialstate.MissingEventsError),
+    "PERMISSION_DENIED": ("PERMISSION_DENIED", UnauthenticatedError),
+    "TOO_MANY_CALLS": ("RESOURCE_EXHAUSTED", UnavailableError),
     "INTERNAL": ("INTERNAL", partialstate.ServiceDefectError),
 }
 

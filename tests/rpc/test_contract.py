@@ -74,6 +74,8 @@ EXAMPLES: list[Exception] = [
     errors.NotReconciledError("secret"),
     errors.StoreUnavailableError("secret"),
     status.UnauthenticatedError("secret"),
+    status.PermissionDeniedError("frontend-1", ["joiner"]),
+    status.TooManyCallsError(2),
     status.StoppingError("secret"),
 ]
 

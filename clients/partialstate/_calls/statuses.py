@@ -24,6 +24,7 @@ _BY_REASON: Mapping[ErrorReason, type[PartialStateError]] = {
     ErrorReason.NOT_RECONCILED: errors.NotReconciledError,
     ErrorReason.READER_TOO_SLOW: errors.ReaderTooSlowError,
     ErrorReason.ROOM_ABANDONED: errors.RoomAbandonedError,
+    ErrorReason.TOO_MANY_CALLS: errors.UnavailableError,
     ErrorReason.MISSING_EVENTS: errors.MissingEventsError,
 }
 

@@ -20,6 +20,8 @@ def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911, PLR0912 - 
             return "tell it the rooms that the homeserver holds as partial (`partialstate reconcile`)"
         case errors.NoAnswerError():
             return "try again, or allow more time (--timeout); repeating is safe"
+        case errors.UnauthenticatedError() if error.reason is ErrorReason.PERMISSION_DENIED:
+            return "give a token or a certificate with that role (the service's token file)"
         case errors.UnauthenticatedError():
             return "give the service's token (--token-file) or a client certificate (--cert-file, --key-file)"
         case errors.RoomNotPartialError():

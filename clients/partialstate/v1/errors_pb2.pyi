@@ -92,6 +92,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: events are needed that neither the request nor the service has; ids separated by blanks, as
     many as there is room for. {"event_ids": "$a $b", "count": "2"}
     """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 32
+    """PERMISSION_DENIED: the client is known, but has none of the roles that may call this (frontend: checks, and looks
+    at rooms; joiner: everything that a homeserver does; operator: looks at rooms, retries and releases them).
+    {"client": "worker-1", "roles": "joiner,operator"}
+    """
+    ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 33
+    """RESOURCE_EXHAUSTED: the client has too many calls at the same time: call again when some of them have ended.
+    {"limit": "2000"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is what `google.rpc.ErrorInfo.reason` says in the details of every non-OK status (without the prefix
@@ -167,5 +176,14 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 30
 ERROR_REASON_MISSING_EVENTS: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION: events are needed that neither the request nor the service has; ids separated by blanks, as
 many as there is room for. {"event_ids": "$a $b", "count": "2"}
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 32
+"""PERMISSION_DENIED: the client is known, but has none of the roles that may call this (frontend: checks, and looks
+at rooms; joiner: everything that a homeserver does; operator: looks at rooms, retries and releases them).
+{"client": "worker-1", "roles": "joiner,operator"}
+"""
+ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 33
+"""RESOURCE_EXHAUSTED: the client has too many calls at the same time: call again when some of them have ended.
+{"limit": "2000"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

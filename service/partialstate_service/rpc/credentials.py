@@ -1,4 +1,4 @@
-"""TLS credentials and tokens that are read again when their files change."""
+"""TLS credentials and known clients that are read again when their files change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 import grpc
 import structlog
+
+from partialstate_service.rpc.known_clients import InvalidTokenFileError, KnownClients, known_clients
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")
@@ -77,16 +79,14 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     )
 
 
-def tokens_in(path: Path) -> Callable[[], frozenset[str]]:
-    """Return a function that gives the tokens in *path*, one per line. Raises `OSError`, or `ValueError` if it has none."""
+def clients_in(path: Path) -> Callable[[], KnownClients]:
+    """Return a function that gives the clients in the token file *path*. Raises `OSError` and `InvalidTokenFileError`."""
 
-    def read() -> frozenset[str]:
-        tokens = frozenset(
-            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        )
-        if not tokens:
-            raise ValueError(f"{path} holds no token")
-        return tokens
+    def read() -> KnownClients:
+        try:
+            return known_clients(path.read_text(encoding="utf-8"))
+        except (InvalidTokenFileError, UnicodeDecodeError) as error:
+            raise InvalidTokenFileError(f"{path}: {error}") from None
 
     content = FileContent((path,), read)
     return lambda: content.current()[0]

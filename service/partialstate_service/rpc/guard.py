@@ -1,8 +1,7 @@
-"""What stands before every call: the token, the time limit, the table of errors, and the end of the service."""
+"""What stands before every call: its admission, the time limit, the table of errors, and the end of the service."""
 
 import asyncio
-import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -10,11 +9,11 @@ from uuid import uuid4
 import grpc
 import structlog
 
+from partialstate_service.rpc.admission import Admission
 from partialstate_service.rpc.grpc_types import Context, Handler, Interceptor
 from partialstate_service.rpc.status import (
     INTERNAL_ERROR,
     StoppingError,
-    UnauthenticatedError,
     failure_of,
 )
 
@@ -22,21 +21,18 @@ _log = structlog.get_logger()
 
 # Orchestrators probe without a token, and learn nothing but whether the service serves.
 _HEALTH = "/grpc.health.v1.Health/"
-_BEARER = "Bearer "
 
 
 class Guard(Interceptor):
     """Wraps every handler: no exception leaves the process but as a status of the table."""
 
-    def __init__(
-        self, tokens: Callable[[], frozenset[str]] | None, *, unary_timeout_s: float, upload_timeout_s: float
-    ) -> None:
-        """Guard calls; *tokens* returns the tokens that are valid now, None admits everybody.
+    def __init__(self, admission: Admission, *, unary_timeout_s: float, upload_timeout_s: float) -> None:
+        """Guard calls that *admission* admits.
 
         *unary_timeout_s* limits a call of one message, *upload_timeout_s* one with a stream of requests and one answer.
         Streams of answers end with the client or the service.
         """
-        self._tokens = tokens
+        self._admission = admission
         self._unary_timeout_s = unary_timeout_s
         self._upload_timeout_s = upload_timeout_s
         self._streams: set[asyncio.Timeout] = set()
@@ -87,8 +83,11 @@ class Guard(Interceptor):
         async def call(request: Any, context: Context) -> Any:
             try:
                 async with asyncio.timeout(limit_s):
-                    self._admit(context)
-                    return await behaviour(request, context)
+                    client = self._admission.enter(method, context)
+                    try:
+                        return await behaviour(request, context)
+                    finally:
+                        self._admission.leave(client)
             except Exception as error:  # noqa: BLE001 - the root of a call
                 await _abort(error, method, context)
 
@@ -107,29 +106,15 @@ class Guard(Interceptor):
         async def call(request: Any, context: Context) -> None:
             try:
                 async with self._endable():
-                    self._admit(context)
-                    answers = behaviour(request, context)
-                    if hasattr(answers, "__aiter__"):  # reflection
-                        async for answer in answers:
-                            await context.write(answer)
-                    else:
-                        await answers
+                    client = self._admission.enter(method, context)
+                    try:
+                        await _answer(behaviour(request, context), context)
+                    finally:
+                        self._admission.leave(client)
             except Exception as error:  # noqa: BLE001 - the root of a call
                 await _abort(error, method, context)
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)
-
-    def _admit(self, context: Context) -> None:
-        if self._tokens is None:
-            return
-        metadata: Mapping[Any, Any] = dict(context.invocation_metadata() or ())
-        given = metadata.get("authorization", "")
-        if not isinstance(given, str) or not given.startswith(_BEARER):
-            raise UnauthenticatedError
-        token = given.removeprefix(_BEARER).encode()
-        # Compared with each, whatever the first comparisons say: the time tells nothing.
-        if not sum(hmac.compare_digest(token, valid.encode()) for valid in self._tokens()):
-            raise UnauthenticatedError
 
     @asynccontextmanager
     async def _endable(self) -> AsyncIterator[None]:
@@ -145,6 +130,15 @@ class Guard(Interceptor):
             if self._stopping:
                 raise StoppingError from None
             raise
+
+
+async def _answer(answers: Any, context: Context) -> None:
+    """Let a stream be answered, by a coroutine that writes or, as reflection has it, a generator."""
+    if hasattr(answers, "__aiter__"):
+        async for answer in answers:
+            await context.write(answer)
+    else:
+        await answers
 
 
 async def _abort(error: Exception, method: str, context: Context) -> None:

@@ -1,6 +1,6 @@
 """The gRPC server: it listens, serves once there is a store, and drains."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,10 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from partialstate_service.rpc import health
-from partialstate_service.rpc.credentials import TlsFiles, server_credentials, tokens_in
+from partialstate_service.rpc.admission import Admission
+from partialstate_service.rpc.credentials import TlsFiles, clients_in, server_credentials
 from partialstate_service.rpc.guard import Guard
+from partialstate_service.rpc.known_clients import InvalidTokenFileError, KnownClients
 from partialstate_service.rpc.services import SERVICES, LateServices, Servicers
 
 _PROBES_AT_A_TIME = 100
@@ -31,6 +33,8 @@ class ServerConfig:
     token_file: Path | None = None
     max_message_bytes: int = 64 * 1024 * 1024
     max_concurrent_calls: int = 10_000
+    max_calls_per_client: int = 2_000
+    """How many of these one client may have."""
     max_connection_age_s: float = 0
     """After how long a client is asked to connect anew, so that it finds new replicas; 0: never."""
     unary_timeout_s: float = 30.0
@@ -48,8 +52,9 @@ class ApiServer:
     def __init__(self, config: ServerConfig) -> None:
         """Take the ports. Raises `CannotListenError`, and `OSError` or `ValueError` for unreadable credentials."""
         self._config = config
+        clients = known_clients_of(config)
         self._guard = Guard(
-            tokens_in(config.token_file) if config.token_file is not None else None,
+            Admission(clients, config.max_calls_per_client),
             unary_timeout_s=config.unary_timeout_s,
             upload_timeout_s=config.upload_timeout_s,
         )
@@ -126,6 +131,21 @@ async def running_server(servicers: Servicers, config: ServerConfig) -> AsyncIte
             yield server.address
         finally:
             await server.drain()
+
+
+def known_clients_of(config: ServerConfig) -> Callable[[], KnownClients] | None:
+    """Return what tells the clients that are known now, None where there is no token file.
+
+    Raises `OSError` and `InvalidTokenFileError`.
+    """
+    if config.token_file is None:
+        return None
+    clients = clients_in(config.token_file)
+    if clients().by_certificate and (config.tls is None or config.tls.client_ca is None):
+        raise InvalidTokenFileError(
+            f"{config.token_file}: names certificates, but clients show theirs only where tls_client_ca_file is set"
+        )
+    return clients
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:

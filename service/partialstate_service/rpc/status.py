@@ -3,7 +3,7 @@
 A text goes to the caller only from exceptions that are raised on purpose; those of drivers stay in the log.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,24 @@ _MAX_IDS_CHARACTERS = 4000
 
 class UnauthenticatedError(Exception):
     """A call carries no token, or a wrong one."""
+
+
+class PermissionDeniedError(Exception):
+    """A client may not call this."""
+
+    def __init__(self, client: str, roles: Iterable[str]) -> None:
+        """*client* lacks all of *roles*, each of which would do."""
+        self.client = client
+        self.roles = sorted(roles)
+        super().__init__(f"{client} may not call this: that takes the role {' or '.join(self.roles)}")
+
+
+class TooManyCallsError(Exception):
+    """A client has too many calls at the same time."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"the client has {limit} calls at the same time, which is the limit")
 
 
 class StoppingError(Exception):
@@ -163,6 +181,24 @@ def _position_out_of_range(error: errors.PositionOutOfRangeError) -> Failure:
     )
 
 
+def _permission_denied(error: PermissionDeniedError) -> Failure:
+    return Failure(
+        grpc.StatusCode.PERMISSION_DENIED,
+        ErrorReason.ERROR_REASON_PERMISSION_DENIED,
+        str(error),
+        {"client": error.client, "roles": ",".join(error.roles)},
+    )
+
+
+def _too_many_calls(error: TooManyCallsError) -> Failure:
+    return Failure(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ErrorReason.ERROR_REASON_TOO_MANY_CALLS,
+        str(error),
+        {"limit": str(error.limit)},
+    )
+
+
 _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
     RefusedInputError: _refused_input,
     InvalidCheckError: _invalid_check,
@@ -207,6 +243,8 @@ _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
         ErrorReason.ERROR_REASON_UNAUTHENTICATED,
         "the call carries no valid token",
     ),
+    PermissionDeniedError: _permission_denied,
+    TooManyCallsError: _too_many_calls,
     StoppingError: _always(
         grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_STOPPING,
