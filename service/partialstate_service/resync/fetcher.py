@@ -50,7 +50,7 @@ class Fetcher:
         self._verifier = verifier
         self._held = held
         self._on_progress = on_progress
-        self.doubtful = Doubtful()
+        self.doubtful = Doubtful(room_id, version)
         self._fetched = 0
 
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
@@ -63,7 +63,7 @@ class Fetcher:
         Raises `FederationError` of *server* if it fails at what it alone can give.
         """
         everything = {*ids.pdu_ids, *ids.auth_chain_ids, after}
-        self.doubtful = Doubtful()
+        self.doubtful = Doubtful(self._room_id, self._version)
         missing = self._missing(everything)
         if _is_much(missing, everything):
             await self._fetch_state(server, after, missing, named=len(everything))

@@ -5,14 +5,16 @@ loaded and not fetched again.
 """
 
 import asyncio
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from partialstate_service.domain.ids import EventId
-from partialstate_service.matrix.canonical_json import encode_canonical
 from partialstate_service.matrix.event import Event
+from partialstate_service.matrix.event_core import pack_core
 from partialstate_service.matrix.parsing import InvalidEventError, parse_event_bytes
 from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.resync.event_table import EventTable
+from partialstate_service.resync.verifier import FetchedEvent
 from partialstate_service.store.protocol import Bulk, Chunk, ChunkKind, Lease, PduItem, Registry
 
 _CHUNK_EVENTS = 500
@@ -27,9 +29,10 @@ class HeldEvents:
         self._bulk = bulk
         self._lease = lease
         self._version = version
-        self._unsaved: dict[EventId, Event] = {}
-        self.events: MutableMapping[EventId, Event] = {}
-        self.chunks: list[tuple[Chunk, frozenset[EventId]]] = []
+        self._unsaved: dict[EventId, FetchedEvent] = {}
+        self._verified = 0
+        self.events = EventTable(lease.room_id, version)
+        self.chunks: list[tuple[Chunk, tuple[EventId, ...]]] = []
         """The chunks of verified events with the ids that they hold, in the order of commit."""
 
     def __contains__(self, event_id: EventId) -> bool:
@@ -38,22 +41,24 @@ class HeldEvents:
     @property
     def verified(self) -> int:
         """How many verified events are held, saved or not."""
-        return sum(len(ids) for _, ids in self.chunks) + len(self._unsaved)
+        return self._verified
 
     async def load(self, chunks: Sequence[Chunk]) -> None:
         """Take up the events of committed *chunks*."""
         for chunk in chunks:
             items = await self._bulk.pdus(chunk)
-            self.chunks.append((chunk, frozenset(item.event_id for item in items)))
-            for event in await asyncio.to_thread(self._parsed, items):
-                self.events[event.event_id] = event
+            for event_id, auth_event_ids, core in await asyncio.to_thread(self._cores, items):
+                self.events.put(event_id, auth_event_ids, core)
+            self._note(chunk, [item.event_id for item in items])
+            self._verified += len(items)
 
-    async def add_verified(self, events: Sequence[Event]) -> None:
+    async def add_verified(self, events: Sequence[FetchedEvent]) -> None:
         """Hold verified events, and save them as soon as they fill a chunk."""
         for event in events:
-            if event.event_id not in self.events or event.event_id in self._unsaved:
-                self.events[event.event_id] = event
+            if event.event_id not in self.events:
+                self.events.put(event.event_id, event.auth_event_ids, event.core)
                 self._unsaved[event.event_id] = event
+                self._verified += 1
         while len(self._unsaved) >= _CHUNK_EVENTS:
             await self._save(list(self._unsaved)[:_CHUNK_EVENTS])
 
@@ -67,21 +72,22 @@ class HeldEvents:
             await self._save(list(self._unsaved))
 
     async def _save(self, event_ids: Sequence[EventId]) -> None:
-        items = [PduItem(event_id, self._encoded(self._unsaved[event_id])) for event_id in event_ids]
+        items = [PduItem(event_id, self._unsaved[event_id].json) for event_id in event_ids]
         owner = f"{self._lease.generation}.{self._lease.fencing}"
         chunk = await self._bulk.put(self._lease.room_id, ChunkKind.VERIFIED, owner, items)
         await self._registry.commit_verified(self._lease, chunk)
         for event_id in event_ids:
             del self._unsaved[event_id]
-        self.chunks.append((chunk, frozenset(event_ids)))
+        self._note(chunk, event_ids)
 
-    def _encoded(self, event: Event) -> bytes:
-        return encode_canonical(event.raw, strict=self._version.strict_canonical_json)
+    def _note(self, chunk: Chunk, event_ids: Sequence[EventId]) -> None:
+        self.chunks.append((chunk, tuple([self.events.id_of(event_id) for event_id in event_ids])))
 
-    def _parsed(self, items: Sequence[PduItem]) -> list[Event]:
-        events: list[Event] = []
+    def _cores(self, items: Sequence[PduItem]) -> list[tuple[EventId, tuple[EventId, ...], bytes]]:
+        cores = []
         for item in items:
             # Written by another release with other limits: it will be fetched and judged anew.
             with suppress(InvalidEventError):
-                events.append(parse_event_bytes(item.json, self._version, room_id=self._lease.room_id))
-        return events
+                event = parse_event_bytes(item.json, self._version, room_id=self._lease.room_id)
+                cores.append((event.event_id, event.auth_event_ids, pack_core(event)))
+        return cores

@@ -51,7 +51,7 @@ class RecoveredLog:
         self._logged: set[EventId] = set()
         for segment in segments:
             if segment.kind is ChunkKind.VERIFIED:
-                self._logged |= by_key.get(segment.chunk.key, frozenset()) - segment.omitted
+                self._logged |= {*by_key.get(segment.chunk.key, ())} - segment.omitted
         # What the log says so far of the current state and the servers; unknown after another worker's records.
         self._current: StateMap | None = None
         self._joined = JoinedServers(held.events)
@@ -105,12 +105,14 @@ class RecoveredLog:
     ) -> list[NewSegment]:
         """Return segments for the chunks that hold events not yet in the log."""
         segments = []
-        to_log = relevant - self._logged
+        to_log = set(relevant - self._logged)
         for chunk, ids in self._held.chunks:
-            new = ids & to_log
+            new = frozenset(to_log.intersection(ids))
             if new:
                 segments.append(
-                    NewSegment(ChunkKind.VERIFIED, chunk, rejected=new & rejected, omitted=ids - new)
+                    NewSegment(
+                        ChunkKind.VERIFIED, chunk, rejected=new & rejected, omitted=frozenset(ids) - new
+                    )
                 )
                 to_log -= new
         return segments

@@ -14,10 +14,7 @@ import orjson
 
 from partialstate_service.domain.ids import EventId, InvalidIdError, RoomId, ServerName, parse_server_name
 from partialstate_service.federation.protocol import KeySource
-from partialstate_service.matrix.canonical_json import parse_json
-from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.keys import KeyId, ServerKeys
-from partialstate_service.matrix.parsing import verified_event
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.matrix.signatures import MAX_SIGNATURES_PER_SERVER
 from partialstate_service.resync.room_keys import RoomKeys
@@ -41,13 +38,27 @@ class ChunkVerifier(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FetchedEvent:
+    """A well-formed event that was fetched: as little of it as is needed, and its JSON for the store."""
+
+    event_id: EventId
+    auth_event_ids: tuple[EventId, ...]
+    core: bytes
+    """See `matrix.event_core`."""
+    json: bytes
+    """Canonical."""
+    hash_matches: bool
+    """Whether the content is what was hashed; else this is the redacted copy."""
+
+
 @dataclass(slots=True)
 class Verification:
     """What became of a batch of events."""
 
-    valid: list[Event] = field(default_factory=list)
-    key_unknown: dict[EventId, Event] = field(default_factory=dict)
-    badly_signed: dict[EventId, Event] = field(default_factory=dict)
+    valid: list[FetchedEvent] = field(default_factory=list)
+    key_unknown: list[FetchedEvent] = field(default_factory=list)
+    badly_signed: list[FetchedEvent] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
     """Why each event that is none could not be read."""
 
@@ -71,18 +82,26 @@ class Verifier:
         notaries: Sequence[ServerName] = (),
     ) -> Verification:
         """Return what each of *bodies* proves to be; *notaries* are servers of the room, asked for missing keys."""
-        raws = [_loosely_parsed(body) for body in bodies]
-        wanted = _wanted(raws)
-        keys = await self._keys.keys_for(wanted, also_ask=notaries, key_ids=_key_ids(raws, wanted))
+        wanted, key_ids = _needed_keys(bodies)
+        keys = await self._keys.keys_for(wanted, also_ask=notaries, key_ids=key_ids)
         pieces = [
             self._chunks.verify_chunk(bodies[start : start + _CHUNK], version.version, room_id, keys)
             for start in range(0, len(bodies), _CHUNK)
         ]
         result = Verification()
         verdicts = (verdict for piece in await asyncio.gather(*pieces) for verdict in piece)
-        for body, raw, verdict in zip(bodies, raws, verdicts, strict=True):
-            _sort_in(result, verdict, raw, body, version, room_id)
+        for body, verdict in zip(bodies, verdicts, strict=True):
+            _sort_in(result, verdict, body)
         return result
+
+
+def _needed_keys(
+    bodies: Sequence[bytes],
+) -> tuple[dict[ServerName, int], dict[ServerName, set[KeyId]]]:
+    """Return until when each server's keys should be valid, and which keys the signatures name."""
+    raws = [_loosely_parsed(body) for body in bodies]
+    wanted = _wanted(raws)
+    return wanted, _key_ids(raws, wanted)
 
 
 def _loosely_parsed(body: bytes) -> dict[str, Any]:
@@ -134,33 +153,16 @@ def _server_in(identifier: str) -> ServerName | None:
         return None
 
 
-def _sort_in(
-    result: Verification,
-    verdict: EventVerdict,
-    raw: dict[str, Any],
-    body: bytes,
-    version: RoomVersion,
-    room_id: RoomId,
-) -> None:
+def _sort_in(result: Verification, verdict: EventVerdict, body: bytes) -> None:
     if verdict.kind is VerdictKind.MALFORMED:
         result.malformed.append(verdict.text)
         return
-    event = _event_of(verdict, raw, body, version, room_id)
+    json = body if verdict.json is None else verdict.json
+    event = FetchedEvent(verdict.event_id, verdict.auth_event_ids, verdict.core, json, verdict.hash_matches)
     match verdict.kind:
         case VerdictKind.VALID:
             result.valid.append(event)
         case VerdictKind.KEY_UNKNOWN:
-            result.key_unknown[event.event_id] = event
+            result.key_unknown.append(event)
         case VerdictKind.BADLY_SIGNED:
-            result.badly_signed[event.event_id] = event
-
-
-def _event_of(
-    verdict: EventVerdict, raw: dict[str, Any], body: bytes, version: RoomVersion, room_id: RoomId
-) -> Event:
-    if verdict.redacted is not None:
-        raw = parse_json(verdict.redacted, strict=False)
-    elif not version.strict_canonical_json:
-        # Numbers beyond 64 bits are lawful there, and the quick parser rounds them.
-        raw = parse_json(body, strict=False)
-    return verified_event(raw, verdict.event_id, version, room_id, hash_matches=verdict.redacted is None)
+            result.badly_signed.append(event)
