@@ -1,6 +1,7 @@
 """One attempt at one room: from what is committed to a log in which every recorded event has its full state."""
 
 import asyncio
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -156,11 +157,12 @@ class RoomResync:
 
     async def _create_id(self) -> EventId:
         """Return the create event's id; its own signature is not needed for that, since the join names it."""
-        candidates: dict[EventId, Event] = dict(self._held.events)
+        seeds: dict[EventId, Event] = {}
         for chunk in self._checkpoint.seeds:
             for item in await self._services.bulk.pdus(chunk):
-                if item.event_id not in candidates:
-                    candidates[item.event_id] = parse_event_bytes(item.json, self._version)
+                if item.event_id not in self._held:
+                    seeds[item.event_id] = parse_event_bytes(item.json, self._version)
+        candidates = ChainMap(seeds, self._held.events)
         for event_id in self._recorded:
             if (create_id := create_event_of(self._held.events[event_id], candidates)) is not None:
                 return create_id
