@@ -70,12 +70,16 @@ class Checking:
 
     async def check(self, request: CheckRequest, freshness: Freshness) -> tuple[Decision, StateToken]:
         """Decide one request; raises `InvalidCheckError`, and the store's errors: then there is no decision."""
-        decisions, token = await self.check_all([request], freshness)
-        match decisions[0]:
-            case InvalidCheckError() as error:
-                raise error
-            case decision:
-                return decision, token
+        validate(request)
+        need = needs(request)
+        event_rooms = await self._be_fresh((need,), freshness)
+        # From here to the token nothing is awaited: rooms and token are of one point in time.
+        rooms = self._views_of(need.rooms)
+        token = self._mirror.token
+        sent: AbstractSet[EventId] = frozenset()
+        if need.sent and request.room_id in rooms:
+            sent = await self._ledger.sent_to(request.room_id, need.sent, request.origin)
+        return decide(request, Facts(rooms=rooms, event_rooms=event_rooms, sent=sent), self._spelling), token
 
     async def check_all(
         self, requests: Sequence[CheckRequest], freshness: Freshness

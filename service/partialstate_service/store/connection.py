@@ -55,6 +55,7 @@ async def connect(url: str, settings: StoreSettings) -> AsyncIterator[Server]:
         yield Server(route, _acknowledgement(infos, replicas, settings), replicas)
     finally:
         route.close()
+        await asyncio.sleep(0)  # the event loop closes the sockets in its next pass
 
 
 async def _ready(route: Route, timeout_s: float) -> list[Node]:

@@ -14,8 +14,10 @@ from partialstate_service.store.server import Server
 # What one read may carry; Lua unpacks some thousands of values at most.
 _ENTRIES = 1_000
 _EVENT_IDS = 4_000
-# A read costs about as much CPU as two checks.
-_INTERVAL_S = 0.0005
+# While checks come many at a time, a read waits until that many passes of the event loop bring no other check, or
+# until so many wait for it: reads cost more than checks do. A lone check never waits.
+_QUIET_PASSES = 8
+_ENOUGH_READERS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,25 @@ class Reading:
 class _Batch:
     """Those who wait for the same read."""
 
-    done: "asyncio.Future[Mapping[EventId, RoomId]]"
+    readers: "list[asyncio.Future[Mapping[EventId, RoomId]]]" = field(default_factory=list)
     event_ids: list[EventId] = field(default_factory=list)
+
+    def succeed(self, rooms: Mapping[EventId, RoomId]) -> None:
+        """Hand the rooms of events to all who still wait."""
+        for reader in self.readers:
+            if not reader.done():
+                reader.set_result(rooms)
+
+    def fail(self, error: Exception) -> None:
+        """Let all who still wait fail."""
+        for reader in self.readers:
+            if not reader.done():
+                reader.set_exception(error)
+
+    def cancel(self) -> None:
+        """Cancel all who still wait."""
+        for reader in self.readers:
+            reader.cancel()
 
 
 class ReadIndex:
@@ -65,33 +84,46 @@ class ReadIndex:
         Raises NotReconciledError and StoreUnavailableError.
         """
         if self._waiting is None:
-            self._waiting = _Batch(asyncio.get_running_loop().create_future())
+            self._waiting = _Batch()
             self._wanted.set()
-        batch = self._waiting
-        batch.event_ids.extend(event_ids)
-        rooms = await asyncio.shield(batch.done)
-        return {event_id: rooms[event_id] for event_id in event_ids if event_id in rooms}
+        reader: asyncio.Future[Mapping[EventId, RoomId]] = asyncio.get_running_loop().create_future()
+        self._waiting.readers.append(reader)
+        if not event_ids:
+            await reader
+            return {}
+        self._waiting.event_ids.extend(event_ids)
+        rooms = await reader
+        return {event_id: rooms[event_id] for event_id in event_ids if event_id in rooms} if rooms else {}
 
     async def run(self) -> None:
         """Serve the readers, until cancelled."""
-        issued_s = float("-inf")
-        while True:
-            await self._wanted.wait()
-            # Under load, reads that are a moment apart serve many callers each; a lone caller never waits.
-            if (rest_s := issued_s + _INTERVAL_S - time.monotonic()) > 0:
-                await asyncio.sleep(rest_s)
-            issued_s = time.monotonic()
-            self._wanted.clear()
-            batch, self._waiting = self._waiting, None
-            assert batch is not None
-            try:
-                batch.done.set_result(await self._read(batch.event_ids))
-            except PartialStateError as error:
-                batch.done.set_exception(error)
-                batch.done.exception()  # those who waited may all be gone
-            except asyncio.CancelledError:
-                batch.done.cancel()
-                raise
+        batch = _Batch()
+        try:
+            while True:
+                await self._wanted.wait()
+                if len(batch.readers) > 1:
+                    await self._gather()
+                self._wanted.clear()
+                assert self._waiting is not None
+                batch, self._waiting = self._waiting, None
+                try:
+                    batch.succeed(await self._read(batch.event_ids))
+                except PartialStateError as error:
+                    batch.fail(error)
+        finally:
+            batch.cancel()
+            if self._waiting is not None:
+                self._waiting.cancel()
+
+    async def _gather(self) -> None:
+        """Return once no more readers come for the moment."""
+        assert self._waiting is not None
+        readers = self._waiting.readers
+        count, quiet = len(readers), 0
+        while quiet < _QUIET_PASSES and count < _ENOUGH_READERS:
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(readers) == count else 0
+            count = len(readers)
 
     async def _read(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
         issued_s = time.monotonic()
