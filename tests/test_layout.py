@@ -25,7 +25,8 @@ INWARD = {
     "settings": {"domain"},
     "app": {"domain", "matrix", "store", "federation", "ownership", "resync", "rpc", "metrics", "settings"},
     "life": {"app", "domain", "store", "rpc", "metrics", "settings"},
-    "__main__": {"app", "life", "domain", "rpc", "settings"},
+    "logs": set(),
+    "__main__": {"app", "life", "logs", "domain", "rpc", "settings"},
     "__init__": set(),
     # The demo plays the other servers and the homeserver: it may use the pure parts, and asks the service over gRPC.
     "demo": {"domain", "matrix", "federation"},
@@ -54,7 +55,7 @@ HOMES = {
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
     "yaml": {"settings", "__main__"},
-    "structlog": {"rpc", "resync", "store", "life", "__main__"},
+    "structlog": {"rpc", "resync", "store", "life", "logs"},
 }
 DEMO_ONLY = {"trustme", "rich", "cryptography"}
 

@@ -2,18 +2,17 @@
 
 import argparse
 import asyncio
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import structlog
 import yaml
 from partialstate._version import __version__
 
 from partialstate_service.app import CannotStartError, local_signer, server_config, write_new_key
 from partialstate_service.domain.errors import PartialStateError
 from partialstate_service.life import serve
+from partialstate_service.logs import set_up_logs
 from partialstate_service.rpc.known_clients import InvalidTokenFileError
 from partialstate_service.rpc.server import CannotListenError, known_clients_of
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "check-config":
             _check_config(settings)
         else:
-            _set_up_logs(settings.log_level)
+            set_up_logs(settings.log_level)
             asyncio.run(serve(settings))
     except* (
         CannotStartError,
@@ -90,32 +89,6 @@ def _check_config(settings: Settings) -> None:
     if settings.resyncs and settings.signing_key_path is not None:
         local_signer(settings.signing_key_path, settings.server_name)
     print(yaml.safe_dump(settings.shown(), sort_keys=False), end="")  # noqa: T201 - the command's result
-
-
-def _set_up_logs(level: str) -> None:
-    """Log to stderr: for people at a terminal, else one JSON object per line."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso"),
-        structlog.processors.format_exc_info,
-    ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(handlers=[handler], level=max(number, logging.INFO))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
