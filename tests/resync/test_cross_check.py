@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from partialstate_service.demo.resident.behaviour import Lying, unable
+from partialstate_service.demo.resident.behaviour import AtFirst, Lying, Slow, unable
 from partialstate_service.demo.world import WorldSize
+from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.resync.recovery import RecoveryPolicy
 from support.forked_rooms import Adds, LeavesOut
@@ -44,6 +45,20 @@ async def test_where_only_two_differ_the_one_that_we_joined_through_counts_and_i
         room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         await assert_exact(resync, joined)
         assert "1 of 2 servers tell another state" in room.progress.last_failure
+
+
+async def test_the_one_that_we_joined_through_counts_also_when_it_answers_second(store, tmp_path):
+    async with resyncing(TWO, store, tmp_path) as resync:
+        world, residents = resync.running.world, resync.running.residents
+        lie = Lying(LeavesOut(world, 5))
+        residents.behave(world.creator.name, AtFirst(1, unable()), Endpoint.STATE_IDS)
+        residents.behave(world.servers[1].name, lie, Endpoint.STATE_IDS)
+        # By then the other's pause, of 0.2 s at most here, is over.
+        residents.behave(world.servers[1].name, Slow(1.0, lie), Endpoint.STATE)
+        joined = await resync.join()
+        room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+        assert f"what {world.creator.name} tells counts" in room.progress.last_failure
 
 
 async def test_where_nobody_else_can_answer_the_one_state_counts(store, tmp_path):

@@ -1,6 +1,6 @@
 """How long a server is left alone after what it answered. Pure.
 
-Source: the requester's contract in `protos/MSC3895.md`, "What a receiver of the error does". A peer that is UNABLE is
+Source: `protos/MSC3895.md`, "What does the receiver of the error do?". A peer that is UNABLE is
 a healthy one; a plain 403 soon after our join means that the join has not reached the peer (synapse#19210, #15115).
 """
 

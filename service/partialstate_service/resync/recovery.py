@@ -1,7 +1,7 @@
 """Recovers the state after one event: asks servers in turn until one's answer holds, and cross-checks it.
 
 A snapshot is refused unless every id and its auth closure is held and verified. Rules for what cannot be verified or
-fails auth: design note in `protos/MSC3895.md`, "How the state is recovered".
+fails auth: `RECOVERY.md`.
 """
 
 import asyncio
@@ -81,13 +81,20 @@ class Recovery:
         self._policy = policy
         self._patience_is_over = patience_is_over
         self._on_expected = on_expected
+        self._lacking: dict[ServerName, FederationError] = {}
+
+    def leave_alone_who_lacked(self) -> None:
+        """Let the servers that lacked an event since the last call cool down."""
+        for error in self._lacking.values():
+            self._sources.failed(error)
+        self._lacking.clear()
 
     async def state_after(self, after: EventId) -> Snapshot:
         """Return the verified state after *after*.
 
         Raises `NoServerLeftError` when every server has refused, failed or told what cannot be true, each asked once
         (twice after a time-out); it may be tried again when the first cooldown is over. Raises `KeysAwaitedError`
-        while keys may still turn up.
+        while keys may still turn up. Who lacks *after* cools down from `leave_alone_who_lacked` on.
         """
         suspect: Snapshot | None = None
         asked: set[ServerName] = set()
@@ -102,7 +109,11 @@ class Recovery:
                 snapshot = await self._verified(server, ids, after)
             except FederationError as error:
                 last_failure = str(error)
-                self._sources.failed(error)
+                if error.outcome is Outcome.NOT_FOUND:
+                    # Perhaps nobody has the event because somebody invented it: the server may have all others.
+                    self._lacking[server] = error
+                else:
+                    self._sources.failed(error)
                 if error.outcome is Outcome.TIMEOUT and server not in timed_out:
                     timed_out.add(server)
                 else:
@@ -204,7 +215,11 @@ class Recovery:
                 return
 
     async def _cross_checked(self, snapshot: Snapshot, ids: StateIds, server: ServerName) -> Snapshot:
-        """Compare with another server's list; on a difference the majority of up to five counts."""
+        """Compare with another server's list.
+
+        On a difference up to three more are asked and the majority counts; without one, the server that we joined
+        through does, which has told us all else that we know of the room.
+        """
         if not self._policy.cross_check:
             return snapshot
         opinions: dict[ServerName, frozenset[EventId]] = {server: frozenset(ids.pdu_ids)}
@@ -217,14 +232,16 @@ class Recovery:
         winner, count = votes.most_common(1)[0]
         others = len(opinions) - votes[opinions[server]]
         note = f"{others} of {len(opinions)} servers tell another state after {snapshot.after} than {server}"
-        if count * 2 <= len(opinions) or winner == opinions[server]:
+        if count * 2 <= len(opinions):
+            winner = opinions.get(self._sources.joined_via or server, opinions[server])
+        if winner == opinions[server]:
             return replace(snapshot, note=note)
         chosen = next(name for name, opinion in opinions.items() if opinion == winner)
         try:
             better = await self._verified(chosen, by_server[chosen], snapshot.after)
         except (FederationError, SnapshotRefusedError) as refusal:
             return replace(snapshot, note=f"{note}; theirs cannot be verified: {refusal}")
-        return replace(better, note=f"{note}; {count} agree with {chosen}, which counts")
+        return replace(better, note=f"{note}; what {chosen} tells counts")
 
     async def _ask_opinions(
         self,

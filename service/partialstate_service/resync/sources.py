@@ -32,7 +32,7 @@ class Sources:
         jitter: Jitter,
     ) -> None:
         self._own_name = own_name
-        self._joined_via = joined_via
+        self.joined_via = joined_via
         self._registered_at_ms = registered_at_ms
         self._policy = policy
         self._now_ms = now_ms
@@ -109,6 +109,6 @@ class Sources:
             # After one time-out the same server is asked again, before it is given up for another.
             warm = record is not None and record.outcome == Outcome.TIMEOUT and failures == 1
             return (0 if warm else 4, failures, self._dice[server])
-        if server == self._joined_via:
+        if server == self.joined_via:
             return (1, 0, 0.0)
         return (2 if record is not None else 3, 0, self._dice[server])
