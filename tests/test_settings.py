@@ -125,6 +125,8 @@ def test_a_wrong_value_is_an_error_that_names_the_setting(monkeypatch, name, val
         ({"TLS_CLIENT_CA_FILE": "ca.pem"}, "tls_client_ca_file"),
         ({"LISTEN": "0.0.0.0:7790"}, "allow_insecure"),
         ({"LISTEN": "matrix.example:7790"}, "allow_insecure"),
+        ({"LISTEN": "[::]:1", "TLS_CERT_FILE": "a", "TLS_KEY_FILE": "b"}, "tls_client_ca_file"),
+        ({"SIGNING_KEY_PATH": "", "SIGNING_TARGET": "matrix.example:1"}, "signing_ca_file"),
         ({"METRICS_LISTEN": "unix:/run/metrics"}, "metrics_listen"),
         ({"ROLE": "resync", "SIGNING_KEY_PATH": ""}, "signing_key_path"),
         ({"ROLE": "resync", "RESYNC_WORKERS": "0"}, "resync_workers"),

@@ -32,7 +32,7 @@ from partialstate_service.resync.worker import WorkerLimits, Workers
 from partialstate_service.rpc.check import CheckServicer
 from partialstate_service.rpc.credentials import TlsFiles
 from partialstate_service.rpc.recovered_state import RecoveredStateServicer
-from partialstate_service.rpc.remote_signer import remote_signer
+from partialstate_service.rpc.remote_signer import SigningAccess, remote_signer
 from partialstate_service.rpc.rooms import RoomsLimits, RoomsServicer
 from partialstate_service.rpc.server import ServerConfig
 from partialstate_service.rpc.services import Servicers
@@ -98,7 +98,8 @@ async def _signer(settings: Settings) -> AsyncIterator[RequestSigner]:
         yield local_signer(settings.signing_key_path, settings.server_name)
         return
     assert settings.signing_target is not None
-    async with remote_signer(settings.signing_target, settings.server_name) as signer:
+    access = SigningAccess(settings.signing_target, settings.signing_ca_file, settings.signing_token_file)
+    async with remote_signer(access, settings.server_name) as signer:
         yield signer
 
 

@@ -100,7 +100,13 @@ class Settings(BaseSettings):
     """The homeserver's signing key, in Synapse's key file format. This, or `signing_target`; role `api` needs neither."""
 
     signing_target: _OptionalText = None
-    """Where the homeserver serves SigningService, if it keeps its key: HOST:PORT or unix:PATH, without TLS."""
+    """Where the homeserver serves SigningService, if it keeps its key: HOST:PORT or unix:PATH."""
+
+    signing_ca_file: _OptionalPath = None
+    """Certificate authorities (PEM) for TLS to `signing_target`. Without: no TLS, so only on loopback unless `allow_insecure`."""
+
+    signing_token_file: _OptionalPath = None
+    """A token for calls of `signing_target`, carried as `authorization: Bearer …`. Read again when it changes."""
 
     listen: _Address = "127.0.0.1:7790"
     """Where gRPC is served: HOST:PORT, or unix:PATH. Port 0 means any free port."""
@@ -118,7 +124,7 @@ class Settings(BaseSettings):
     """Who may call, one in a line: `TOKEN`, `NAME:ROLE[,ROLE] TOKEN` or, by a certificate's name, `NAME:ROLE[,ROLE]`. Read again when it changes."""
 
     allow_insecure: bool = False
-    """Whether gRPC may listen beyond loopback with neither TLS nor a token."""
+    """Whether gRPC may be spoken beyond loopback with nobody authenticated: here, and with `signing_target` without TLS."""
 
     health_listen: _OptionalAddress = None
     """HOST:PORT where health alone is served without TLS or tokens, for probes that speak no TLS. Empty: none."""
@@ -202,10 +208,19 @@ class Settings(BaseSettings):
             raise ValueError("tls_cert_file and tls_key_file belong together")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
-        secured = self.tls_cert_file is not None or self.token_file is not None or self.allow_insecure
-        if not secured and not is_local(self.listen):
+        authenticated = self.tls_client_ca_file is not None or self.token_file is not None
+        if not (authenticated or self.allow_insecure or is_local(self.listen)):
             raise ValueError(
-                f"listen is {self.listen}, beyond loopback: set tls_cert_file or token_file, "
+                f"listen is {self.listen}, beyond loopback, where anybody could call: set token_file or "
+                "tls_client_ca_file, or allow_insecure if the network protects it"
+            )
+        if (
+            self.signing_target is not None
+            and self.signing_ca_file is None
+            and not (self.allow_insecure or is_local(self.signing_target))
+        ):
+            raise ValueError(
+                f"signing_target is {self.signing_target}, beyond loopback: set signing_ca_file, "
                 "or allow_insecure if the network protects it"
             )
         if self.metrics_listen is not None and self.metrics_listen.startswith("unix:"):

@@ -14,7 +14,10 @@ REFUSED = {
     "an unknown mode": ("minimal", {"mode": "both"}, "mode"),
     "no signing": ("minimal", {"signing": {"key": None}}, "one of signing.key and signing.target"),
     "two ways of signing": ("minimal", {"signing": {"target": "a:1"}}, "one of signing.key and signing.target"),
-    "nobody authenticated": ("minimal", {"tokens": None}, "set tls.secret or tokens, or allowInsecure"),
+    "nobody authenticated": ("minimal", {"tokens": None}, "set tokens or tls.requireClientCertificate, or allow"),
+    "a signing homeserver that nobody authenticates": (
+        "minimal", {"signing": {"key": None, "target": "a:1"}}, "signing.target needs signing.caCertificates",
+    ),
     "client certificates without TLS": ("minimal", {"tls": {"requireClientCertificate": True}}, "needs tls.secret"),
     "a secret given twice": ("minimal", {"tokens": BY_NAME}, "tokens"),
     "a secret without its key": ("minimal", {"tokens": {"value": None, "secret": "a"}}, "tokens"),

@@ -4,10 +4,11 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+import trustme
 from partialstate.v1 import signing_service_pb2 as pb
 from partialstate.v1 import signing_service_pb2_grpc as pb_grpc
 from partialstate_service.federation.signing import SigningUnavailableError
-from partialstate_service.rpc.remote_signer import remote_signer
+from partialstate_service.rpc.remote_signer import SigningAccess, remote_signer
 
 
 class Homeserver(pb_grpc.SigningServiceServicer):
@@ -15,11 +16,13 @@ class Homeserver(pb_grpc.SigningServiceServicer):
 
     def __init__(self, origin: str = "us.example", code: grpc.StatusCode | None = None) -> None:
         self.asked: list[pb.SignRequestRequest] = []
+        self.metadata: list[dict[str, str]] = []
         self._origin = origin
         self._code = code
 
     async def SignRequest(self, request, context):  # noqa: N802 - the RPC's name
         self.asked.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
         if self._code is not None:
             await context.abort(self._code, "not today")
         return pb.SignRequestResponse(origin=self._origin, key_id="ed25519:a", signature="c2ln")
@@ -32,7 +35,7 @@ async def signing_with(homeserver: Homeserver):
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with remote_signer(f"127.0.0.1:{port}", "us.example") as signer:
+        async with remote_signer(SigningAccess(f"127.0.0.1:{port}"), "us.example") as signer:
             yield signer
     finally:
         await server.stop(None)
@@ -63,6 +66,37 @@ async def test_no_signature_is_a_clear_error(homeserver):
 
 
 async def test_an_unreachable_homeserver_is_a_clear_error(unused_tcp_port):
-    async with remote_signer(f"127.0.0.1:{unused_tcp_port}", "us.example") as signer:
+    async with remote_signer(SigningAccess(f"127.0.0.1:{unused_tcp_port}"), "us.example") as signer:
         with pytest.raises(SigningUnavailableError, match="UNAVAILABLE"):
             await signer.sign("GET", "/", "b.example", None)
+
+
+async def test_a_homeserver_elsewhere_is_known_by_its_certificate_and_knows_us_by_a_token(tmp_path):
+    ours, theirs = trustme.CA(), trustme.CA()
+    issued = ours.issue_cert("127.0.0.1")
+    token, authority, stranger = tmp_path / "token", tmp_path / "ca.pem", tmp_path / "other.pem"
+    token.write_text("first\n")
+    ours.cert_pem.write_to_path(str(authority))
+    theirs.cert_pem.write_to_path(str(stranger))
+    homeserver = Homeserver()
+    server = grpc.aio.server()
+    pb_grpc.add_SigningServiceServicer_to_server(homeserver, server)
+    identity = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([identity]))
+    await server.start()
+    try:
+        async with remote_signer(
+            SigningAccess(f"127.0.0.1:{port}", authority, token), "us.example"
+        ) as signer:
+            await signer.sign("GET", "/", "b.example", None)
+            token.write_text("second-one\n")
+            await signer.sign("GET", "/", "b.example", None)
+        assert [each["authorization"] for each in homeserver.metadata] == [
+            "Bearer first",
+            "Bearer second-one",
+        ]
+        async with remote_signer(SigningAccess(f"127.0.0.1:{port}", stranger, token), "us.example") as signer:
+            with pytest.raises(SigningUnavailableError, match="UNAVAILABLE"):
+                await signer.sign("GET", "/", "b.example", None)
+    finally:
+        await server.stop(None)

@@ -52,9 +52,9 @@ class FileContent(Generic[_T]):
         self._seen = times
         return self._content, True
 
-    def _times(self) -> tuple[tuple[int, int], ...]:
+    def _times(self) -> tuple[tuple[int, int, int], ...]:
         stats = [path.stat() for path in self._paths]
-        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
+        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
@@ -87,6 +87,19 @@ def clients_in(path: Path) -> Callable[[], KnownClients]:
             return known_clients(path.read_text(encoding="utf-8"))
         except (InvalidTokenFileError, UnicodeDecodeError) as error:
             raise InvalidTokenFileError(f"{path}: {error}") from None
+
+    content = FileContent((path,), read)
+    return lambda: content.current()[0]
+
+
+def token_in(path: Path) -> Callable[[], str]:
+    """Return a function that gives the token that is all of the file *path*. Raises `OSError` and `InvalidTokenFileError`."""
+
+    def read() -> str:
+        words = path.read_text(encoding="utf-8", errors="replace").split()
+        if len(words) != 1 or not words[0].isascii():
+            raise InvalidTokenFileError(f"{path}: must hold one token and nothing else")
+        return words[0]
 
     content = FileContent((path,), read)
     return lambda: content.current()[0]

@@ -4,8 +4,11 @@
 {{- if eq (empty .Values.signing.key) (empty .Values.signing.target) -}}
 {{- fail "one of signing.key and signing.target must be set" -}}
 {{- end -}}
-{{- if not (or .Values.tls.secret .Values.tokens .Values.allowInsecure) -}}
-{{- fail "set tls.secret or tokens, or allowInsecure if the network protects the service" -}}
+{{- if not (or .Values.tls.requireClientCertificate .Values.tokens .Values.allowInsecure) -}}
+{{- fail "set tokens or tls.requireClientCertificate, or allowInsecure if the network protects the service" -}}
+{{- end -}}
+{{- if and .Values.signing.target (not .Values.signing.caCertificates) (not .Values.allowInsecure) -}}
+{{- fail "signing.target needs signing.caCertificates, or allowInsecure if the network protects it" -}}
 {{- end -}}
 {{- if and .Values.tls.requireClientCertificate (not .Values.tls.secret) -}}
 {{- fail "tls.requireClientCertificate needs tls.secret" -}}

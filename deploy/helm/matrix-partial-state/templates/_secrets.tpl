@@ -23,6 +23,8 @@ key: {{ .key }}
 {{- define "matrix-partial-state.ownSecrets" -}}
 {{- $own := dict -}}
 {{- with .Values.signing.key.value }}{{ $_ := set $own "signing.key" . }}{{ end -}}
+{{- with .Values.signing.caCertificates.value }}{{ $_ := set $own "signing-ca.crt" . }}{{ end -}}
+{{- with .Values.signing.token.value }}{{ $_ := set $own "signing-token" . }}{{ end -}}
 {{- with .Values.tokens.value }}{{ $_ := set $own "tokens" . }}{{ end -}}
 {{- with .Values.federation.caCertificates.value }}{{ $_ := set $own "federation-ca.crt" . }}{{ end -}}
 {{- if eq .Values.store.kind "bundled" -}}

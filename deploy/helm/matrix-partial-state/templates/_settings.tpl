@@ -5,10 +5,13 @@
     "server_name" .Values.serverName
     "listen" (printf "%s:7790" .Values.bindAddress)
     "drain_grace_s" .Values.lifecycle.drainSeconds
+    "max_connection_age_s" .Values.lifecycle.maxConnectionAgeSeconds
     "data_dir" "/data" -}}
 {{- if .Values.metrics.enabled }}{{ $_ := set $own "metrics_listen" (printf "%s:7791" .Values.bindAddress) }}{{ end -}}
 {{- if .Values.signing.key }}{{ $_ := set $own "signing_key_path" (printf "%s/signing.key" $files) }}{{ end -}}
 {{- with .Values.signing.target }}{{ $_ := set $own "signing_target" . }}{{ end -}}
+{{- if .Values.signing.caCertificates }}{{ $_ := set $own "signing_ca_file" (printf "%s/signing-ca.crt" $files) }}{{ end -}}
+{{- if .Values.signing.token }}{{ $_ := set $own "signing_token_file" (printf "%s/signing-token" $files) }}{{ end -}}
 {{- if .Values.tls.secret -}}
 {{- $_ := set $own "tls_cert_file" (printf "%s/tls.crt" $files) -}}
 {{- $_ := set $own "tls_key_file" (printf "%s/tls.key" $files) -}}
@@ -64,6 +67,12 @@
         path: config.yaml
 {{- with .Values.signing.key }}
 {{ include "matrix-partial-state.secretFile" (dict "root" $ "given" . "key" "signing.key" "path" "signing.key") }}
+{{- end }}
+{{- with .Values.signing.caCertificates }}
+{{ include "matrix-partial-state.secretFile" (dict "root" $ "given" . "key" "signing-ca.crt" "path" "signing-ca.crt") }}
+{{- end }}
+{{- with .Values.signing.token }}
+{{ include "matrix-partial-state.secretFile" (dict "root" $ "given" . "key" "signing-token" "path" "signing-token") }}
 {{- end }}
 {{- with .Values.tokens }}
 {{ include "matrix-partial-state.secretFile" (dict "root" $ "given" . "key" "tokens" "path" "tokens") }}
