@@ -55,12 +55,13 @@ class FaultProxy:
         except* (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            for each in (writer, upstream):
-                if each is not None:
-                    self._writers.discard(each)
-                    each.transport.abort()
-                    with suppress(OSError):
-                        await each.wait_closed()
+            ends = [each for each in (writer, upstream) if each is not None]
+            for end in ends:
+                self._writers.discard(end)
+                end.transport.abort()
+            for end in ends:
+                with suppress(OSError):
+                    await end.wait_closed()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while block := await reader.read(64 * 1024):
@@ -96,9 +97,11 @@ async def fault_proxy(connect: Connect, listener: socket.socket) -> AsyncIterato
         yield proxy
     finally:
         server.close()
-        for task in list(running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.sleep(0)  # what was accepted just now begins, so that it can be ended in order
+        while running:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
 
 
 @asynccontextmanager

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from partialstate_service.domain.errors import LeaseLostError, PartialStateError, StoreUnavailableError
 from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.resync.recovery import KeysAwaitedError, NoServerLeftError
+from partialstate_service.resync.request_limits import LimitedServers, RequestLimits
 from partialstate_service.resync.room_resync import ResyncServices, RoomResync
+from partialstate_service.resync.token_bucket import TokenBucket
 from partialstate_service.store.protocol import Lease, Mirror
 
 _log = structlog.get_logger()
@@ -21,7 +23,17 @@ class WorkerLimits:
     """How the workers of one process share their time."""
 
     concurrent_rooms: int = 8
-    """Rooms worked on at the same time."""
+    """Rooms worked on at the same time, beside the long ones."""
+    long_rooms: int = 8
+    """How many rooms that take long are worked on beside those, so that huge rooms do not hold up small ones."""
+    long_room_s: float = 5.0
+    """From when on a room takes long."""
+    starts_per_s: float = 20.0
+    """How many rooms are begun in a second, so that many due at once (after a restart) do not crowd the servers."""
+    start_burst: int = 16
+    """How many rooms may be begun at once after a quiet time."""
+    requests: RequestLimits = field(default_factory=RequestLimits)
+    """How much is asked of other servers at the same time."""
     lease_ttl_s: float = 15.0
     """After how long without a sign of life another worker takes a room over."""
     poll_s: float = 1.0
@@ -42,11 +54,18 @@ class Workers:
     """Works on rooms until cancelled; hands every lease back when it ends."""
 
     def __init__(self, services: ResyncServices, mirror: Mirror, limits: WorkerLimits, owner: str) -> None:
-        self._services = services
+        self._services = replace(services, servers=LimitedServers(services.servers, limits.requests))
         self._mirror = mirror
         self._limits = limits
         self._owner = owner
         self._working = asyncio.Semaphore(limits.concurrent_rooms)
+        self._long = asyncio.Semaphore(limits.long_rooms)
+        self._starts = TokenBucket(
+            limits.starts_per_s,
+            limits.start_burst,
+            now_s=lambda: services.now_ms() / 1000,
+            jitter=services.jitter,
+        )
         self._lingering = 0
 
     async def run(self) -> None:
@@ -55,6 +74,8 @@ class Workers:
             while True:
                 await self._working.acquire()
                 try:
+                    # Before the claim: what is most urgent is decided when the time has come.
+                    await asyncio.sleep(self._starts.take_s())
                     lease = await self._next_lease()
                 except BaseException:
                     self._working.release()
@@ -89,7 +110,7 @@ class Workers:
 
     async def _work(self, lease: Lease) -> None:
         """Work on one room; gives the working slot back as soon as the room no longer needs it."""
-        slot = _Slot(self._working)
+        slot = _Slot(self._working, self._long)
         due_ms: int | None = self._services.now_ms() + int(self._limits.defect_retry_s * 1000)
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)
         try:
@@ -99,6 +120,7 @@ class Workers:
             return
         except StoreUnavailableError as error:
             log.warning("store unavailable to a resync", error=str(error))
+            due_ms = self._services.now_ms() + int(self._limits.poll_s * 1000)
             return
         except asyncio.CancelledError:
             due_ms = self._services.now_ms()
@@ -115,7 +137,7 @@ class Workers:
         """Work on the room as long as there is something to do; return when it is due again."""
         resync = RoomResync(self._services, lease, await self._services.registry.checkpoint(lease))
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)
-        async with self._attended(lease, resync):
+        async with self._attended(lease, resync, slot):
             try:
                 await resync.load()
                 await resync.recover()
@@ -155,7 +177,7 @@ class Workers:
             self._lingering -= 1
 
     @asynccontextmanager
-    async def _attended(self, lease: Lease, resync: RoomResync) -> AsyncIterator[None]:
+    async def _attended(self, lease: Lease, resync: RoomResync, slot: "_Slot") -> AsyncIterator[None]:
         """Hold the lease and report progress while the work goes on; a lost lease ends the work at once."""
         work = asyncio.current_task()
         lost: list[PartialStateError] = []
@@ -168,7 +190,7 @@ class Workers:
                 if work is not None:
                     work.cancel()
 
-        attendances = [self._hold(lease, resync), self._await_release(lease)]
+        attendances = [self._hold(lease, resync, slot), self._await_release(lease)]
         attendants = [asyncio.create_task(end_with(attendance)) for attendance in attendances]
         try:
             yield
@@ -181,16 +203,25 @@ class Workers:
                 attendant.cancel()
             await asyncio.gather(*attendants, return_exceptions=True)
 
-    async def _hold(self, lease: Lease, resync: RoomResync) -> None:
-        """Renew the lease and report progress, for ever; raise `LeaseLostError` where that fails."""
-        renew_every_s = self._limits.lease_ttl_s / 3
-        renewed_ms = self._services.now_ms()
+    async def _hold(self, lease: Lease, resync: RoomResync, slot: "_Slot") -> None:
+        """Renew the lease and report progress, for ever; raise `LeaseLostError` where that fails.
+
+        A store that does not answer for a moment ends nothing: the lease outlasts that.
+        """
+        begun_ms = renewed_ms = self._services.now_ms()
         while True:
             await asyncio.sleep(self._limits.report_s)
-            if self._services.now_ms() - renewed_ms >= renew_every_s * 1000:
-                renewed_ms = self._services.now_ms()
-                await self._services.registry.renew(lease, renewed_ms, self._lease_ttl_ms)
-            await resync.report()
+            now_ms = self._services.now_ms()
+            if now_ms - begun_ms >= self._limits.long_room_s * 1000:
+                await slot.takes_long()
+            try:
+                if now_ms - renewed_ms >= self._lease_ttl_ms / 3:
+                    await self._services.registry.renew(lease, now_ms, self._lease_ttl_ms)
+                    renewed_ms = now_ms
+                await resync.report()
+            except StoreUnavailableError:
+                if self._services.now_ms() - renewed_ms >= self._lease_ttl_ms:
+                    raise
 
     async def _await_release(self, lease: Lease) -> None:
         """Raise `LeaseLostError` once the room was left, joined again or is no longer partial.
@@ -210,12 +241,21 @@ class Workers:
 
 
 class _Slot:
-    """A working slot that can be given back early, and only once."""
+    """A working slot, of those for any room or, later, of those for long ones. Given back once, maybe early."""
 
-    def __init__(self, semaphore: asyncio.Semaphore) -> None:
-        self._semaphore: asyncio.Semaphore | None = semaphore
+    def __init__(self, working: asyncio.Semaphore, long: asyncio.Semaphore) -> None:
+        self._held: asyncio.Semaphore | None = working
+        self._long = long
+
+    async def takes_long(self) -> None:
+        """Change over to a slot for long rooms, if one is free."""
+        if self._held is not None and self._held is not self._long and not self._long.locked():
+            await self._long.acquire()  # one is free, so this does not wait
+            self._held.release()
+            self._held = self._long
 
     def release(self) -> None:
-        if self._semaphore is not None:
-            self._semaphore.release()
-            self._semaphore = None
+        """Give the slot back."""
+        if self._held is not None:
+            self._held.release()
+            self._held = None
