@@ -208,3 +208,26 @@ def test_a_generated_key_is_read_and_never_overwritten(tmp_path, capsys):
     assert main(["generate-key", str(path)]) == 2
     assert path.read_text() == written
     assert "was not changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "mistake"),
+    [
+        ({"TOKEN_FILE": "name:unknown-role secret-token"}, "line 1"),
+        ({"TOKEN_FILE": "name:frontend"}, "tls_client_ca_file"),
+        ({"TLS_CERT_FILE": "no certificate", "TLS_KEY_FILE": "no key"}, "certificate chain"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_said_in_one_line(tmp_path, monkeypatch, files, mistake):
+    monkeypatch.setenv("PARTIALSTATE_ROLE", "api")
+    monkeypatch.setenv("PARTIALSTATE_LISTEN", "127.0.0.1:0")
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        monkeypatch.setenv(PREFIX + name, str(tmp_path / name))
+    for command in ("check-config", "serve"):
+        done = run(command)
+        assert (done.returncode, done.stdout) == (1, "")
+        [line] = done.stderr.splitlines()
+        assert str(tmp_path) in line
+        assert mistake in line
+        assert "secret-token" not in line

@@ -13,8 +13,8 @@ from partialstate_service.app import CannotStartError, local_signer, server_conf
 from partialstate_service.domain.errors import PartialStateError
 from partialstate_service.life import serve
 from partialstate_service.logs import set_up_logs
-from partialstate_service.rpc.known_clients import InvalidTokenFileError
-from partialstate_service.rpc.server import CannotListenError, known_clients_of
+from partialstate_service.rpc.known_clients import InvalidCredentialsError
+from partialstate_service.rpc.server import CannotListenError, check_credentials
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
 
 EXIT_USAGE = 2
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* (
         CannotStartError,
         CannotListenError,
-        InvalidTokenFileError,
+        InvalidCredentialsError,
         PartialStateError,
         OSError,
     ) as errors:
@@ -85,7 +85,7 @@ def _generate_key(path: Path) -> int:
 
 
 def _check_config(settings: Settings) -> None:
-    known_clients_of(server_config(settings))
+    check_credentials(server_config(settings))
     if settings.resyncs and settings.signing_key_path is not None:
         local_signer(settings.signing_key_path, settings.server_name)
     print(yaml.safe_dump(settings.shown(), sort_keys=False), end="")  # noqa: T201 - the command's result

@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 async def serve(settings: Settings) -> None:
     """Run the service until SIGTERM or SIGINT, then drain and return.
 
-    Raises `CannotStartError`, `CannotListenError`, and what the store raises; maybe in exception groups.
+    Raises `CannotStartError`, `CannotListenError`, `InvalidCredentialsError`, and what the store raises; maybe in exception groups.
     """
     with _stop_signals() as stop:
         async with service(settings) as address:

@@ -109,7 +109,12 @@ async def test_mutual_tls_follows_its_files(api, tmp_path):
         renewed = trustme.CA()
         write_certificate(renewed, tmp_path, "127.0.0.1")
         await list_over_tls(address, renewed.cert_pem.bytes(), *pem(good))
-        certificate.write_text("half a file")  # the last good one stays
+        # The last good ones stay, until both files belong together again.
+        certificate.write_text("half a file")
+        await list_over_tls(address, renewed.cert_pem.bytes(), *pem(good))
+        renewed.issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(str(certificate))
+        await list_over_tls(address, renewed.cert_pem.bytes(), *pem(good))
+        write_certificate(renewed, tmp_path, "127.0.0.1")
         await list_over_tls(address, renewed.cert_pem.bytes(), *pem(good))
 
 

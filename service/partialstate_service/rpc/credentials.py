@@ -1,17 +1,28 @@
 """TLS credentials and known clients that are read again when their files change."""
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import grpc
 import structlog
 
-from partialstate_service.rpc.known_clients import InvalidTokenFileError, KnownClients, known_clients
+from partialstate_service.rpc.known_clients import (
+    InvalidCredentialsError,
+    InvalidTokenFileError,
+    KnownClients,
+    known_clients,
+)
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")
+_Times: TypeAlias = tuple[tuple[int, int, int], ...]
+
+
+class InvalidTlsFilesError(InvalidCredentialsError):
+    """The TLS files cannot be used; the text names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +47,38 @@ class FileContent(Generic[_T]):
         self._paths = paths
         self._read = read
         self._seen = self._times()
+        self._failed: _Times | None = ()
         self._content = read()
 
     def current(self) -> tuple[_T, bool]:
         """Return the content, and whether it is new since the last call."""
+        times = self._times()
+        # What could not be read before is tried again, and complained of, when it has changed.
+        if times in (self._seen, self._failed):
+            return self._content, False
         try:
-            times = self._times()
-            if times == self._seen:
-                return self._content, False
             self._content = self._read()
         except (OSError, ValueError) as error:
-            # A file in the middle of being replaced: the next call tries again.
-            _log.warning("file not read again", error=str(error))
+            _log.warning("a changed file cannot be used, so what it held before counts", error=str(error))
+            self._failed = times
             return self._content, False
-        self._seen = times
+        self._seen, self._failed = times, ()
         return self._content, True
 
-    def _times(self) -> tuple[tuple[int, int, int], ...]:
-        stats = [path.stat() for path in self._paths]
+    def _times(self) -> "_Times | None":
+        """Return what changes with the files, None where one is missing."""
+        try:
+            stats = [path.stat() for path in self._paths]
+        except OSError:
+            return None
         return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that follow *files*. Raises `OSError` where one cannot be read now."""
+    """Return credentials that follow *files*. Raises `OSError` and `InvalidTlsFilesError` where that fails now."""
 
     def read() -> grpc.ServerCertificateConfiguration:
+        _require_usable(files)
         return grpc.ssl_server_certificate_configuration(
             [(files.key.read_bytes(), files.certificate.read_bytes())],
             root_certificates=files.client_ca.read_bytes() if files.client_ca is not None else None,
@@ -77,6 +95,21 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
         fetch,  # type: ignore[arg-type]  # None means "as before", says grpc's documentation
         require_client_authentication=files.client_ca is not None,
     )
+
+
+def _require_usable(files: TlsFiles) -> None:
+    """Raise `InvalidTlsFilesError` for what gRPC would complain of to its own log only, such as another certificate's key."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without a password: nobody is there to be asked for one.
+        context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
+        if files.client_ca is not None:
+            context.load_verify_locations(files.client_ca)
+    except ssl.SSLError as error:
+        names = ", ".join(map(str, files.paths))
+        raise InvalidTlsFilesError(
+            f"{names}: must be a certificate chain, its key without a password, and authorities ({error.reason})"
+        ) from None
 
 
 def clients_in(path: Path) -> Callable[[], KnownClients]:

@@ -17,7 +17,11 @@ from partialstate_service.rpc.roles import Client, ClientRole
 _K = TypeVar("_K", bytes, str)
 
 
-class InvalidTokenFileError(ValueError):
+class InvalidCredentialsError(ValueError):
+    """A file of tokens or certificates cannot be used; the text says why."""
+
+
+class InvalidTokenFileError(InvalidCredentialsError):
     """The token file cannot be understood; the text names the line, never what is in it."""
 
 

@@ -50,9 +50,9 @@ class ApiServer:
     """The server. Its ports are taken from the beginning, its first answer comes after `start`."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Take the ports. Raises `CannotListenError`, and `OSError` or `ValueError` for unreadable credentials."""
+        """Take the ports. Raises `CannotListenError`, and `OSError` or `InvalidCredentialsError`."""
         self._config = config
-        clients = known_clients_of(config)
+        clients = _known_clients(config)
         self._guard = Guard(
             Admission(clients, config.max_calls_per_client),
             unary_timeout_s=config.unary_timeout_s,
@@ -113,7 +113,7 @@ class ApiServer:
 async def api_server(config: ServerConfig) -> AsyncIterator[ApiServer]:
     """Yield a server that is not started yet, and whose end is sudden: `ApiServer.drain` is the gentle one.
 
-    Raises `CannotListenError`, and `OSError` or `ValueError` for unreadable credentials.
+    Raises `CannotListenError`, and `OSError` or `InvalidCredentialsError`.
     """
     async with AsyncExitStack() as stack:
         server = ApiServer(config)
@@ -133,10 +133,17 @@ async def running_server(servicers: Servicers, config: ServerConfig) -> AsyncIte
             await server.drain()
 
 
-def known_clients_of(config: ServerConfig) -> Callable[[], KnownClients] | None:
+def check_credentials(config: ServerConfig) -> None:
+    """Read the files that say who is served, and by whom. Raises `OSError` and `InvalidCredentialsError`."""
+    _known_clients(config)
+    if config.tls is not None:
+        server_credentials(config.tls)
+
+
+def _known_clients(config: ServerConfig) -> Callable[[], KnownClients] | None:
     """Return what tells the clients that are known now, None where there is no token file.
 
-    Raises `OSError` and `InvalidTokenFileError`.
+    Raises `OSError` and `InvalidCredentialsError`.
     """
     if config.token_file is None:
         return None
