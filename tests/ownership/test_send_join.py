@@ -80,7 +80,6 @@ def test_impossible_server_names_are_passed_over():
 
 def test_only_ourselves_in_the_room_is_refused():
     join = sent_join()
-    join.joined_via = US
     join.response["servers_in_room"] = [US]
     assert flaw_of(join) is InputFlaw.ONLY_OURSELVES_IN_ROOM
 
@@ -99,6 +98,22 @@ def test_the_create_event_must_say_the_room_version():
         read(join)
     assert refused.value.flaw is InputFlaw.WRONG_ROOM_VERSION
     assert refused.value.facts == {"given": "8", "found": "9"}
+
+
+@pytest.mark.parametrize(("made", "given"), [("8", "12"), ("8", "1"), ("1", "11"), ("12", "8"), ("11", "10")])
+def test_another_room_version_is_called_so_though_nothing_reads_well_by_its_rules(made, given):
+    join = sent_join(made)
+    join.version = given
+    assert flaw_of(join) is InputFlaw.WRONG_ROOM_VERSION
+
+
+@pytest.mark.parametrize("version", ["8", "11"])
+def test_an_altered_create_event_is_refused(version):
+    join = sent_join(version)
+    for event in join.response["state"]:
+        if event["type"] == "m.room.create":
+            event["content"]["m.federate"] = False
+    assert flaw_of(join) is InputFlaw.INVALID_EVENT
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])

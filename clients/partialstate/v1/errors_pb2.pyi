@@ -37,7 +37,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NO_SERVERS_IN_ROOM: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT: servers_in_room is missing, empty or malformed."""
     ERROR_REASON_ONLY_OURSELVES_IN_ROOM: _ErrorReason.ValueType  # 7
-    """INVALID_ARGUMENT: neither joined_via nor servers_in_room names a server other than ourselves."""
+    """INVALID_ARGUMENT: servers_in_room names no server other than ourselves."""
     ERROR_REASON_MISSING_CREATE_EVENT: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT: the state has no m.room.create event."""
     ERROR_REASON_WRONG_ROOM_VERSION: _ErrorReason.ValueType  # 9
@@ -122,7 +122,7 @@ ERROR_REASON_MEMBERS_OMITTED_UNASKED: ErrorReason.ValueType  # 5
 ERROR_REASON_NO_SERVERS_IN_ROOM: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT: servers_in_room is missing, empty or malformed."""
 ERROR_REASON_ONLY_OURSELVES_IN_ROOM: ErrorReason.ValueType  # 7
-"""INVALID_ARGUMENT: neither joined_via nor servers_in_room names a server other than ourselves."""
+"""INVALID_ARGUMENT: servers_in_room names no server other than ourselves."""
 ERROR_REASON_MISSING_CREATE_EVENT: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT: the state has no m.room.create event."""
 ERROR_REASON_WRONG_ROOM_VERSION: ErrorReason.ValueType  # 9

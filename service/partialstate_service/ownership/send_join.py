@@ -60,10 +60,12 @@ def read_send_join(header: JoinHeader, body: bytes, us: ServerName) -> JoinedRoo
     Events of the state and the auth chain that are malformed are left out: the resync fetches what it needs from
     whoever has it. A missing or malformed create event, and any event of another room, refuse the whole response.
     """
+    response = _read_object(body)
+    # Before anything is read by the rules of a version that may not be the room's.
+    _require_version_of(response, header.version)
     sent = require_our_join(
         parse_given(header.join_event, header.version, header.room_id, "header.join_event"), us
     )
-    response = _read_object(body)
     if not any(response.get(name) is True for name in _PARTIAL_NAMES):
         raise RefusedInputError(
             InputFlaw.RESPONSE_NOT_PARTIAL, "the response omits no members: persist it as a full join"
@@ -73,7 +75,9 @@ def read_send_join(header: JoinHeader, body: bytes, us: ServerName) -> JoinedRoo
             InputFlaw.MEMBERS_OMITTED_UNASKED,
             "the response omits members though omit_members=true was not asked for: refuse the join",
         )
-    servers = candidate_servers((*_servers_in_room(response), header.joined_via), us)
+    # Whoever answered is in the room: a list of ourselves alone is no answer to believe.
+    others = candidate_servers(_servers_in_room(response), us)
+    servers = candidate_servers((*others, header.joined_via), us)
     state = _events(response, "state", header)
     require_create_event(state.values(), header.version)
     chain = _events(response, "auth_chain", header)
@@ -116,12 +120,30 @@ def candidate_servers(names: Iterable[ServerName], us: ServerName) -> tuple[Serv
 
 
 def require_create_event(state: Iterable[Event], version: RoomVersion) -> None:
-    """Refuse a state without a create event, or with one of another room version."""
+    """Refuse a state without a create event, or with one that is altered or of another room version."""
     create = next((event for event in state if (event.type, event.state_key) == ("m.room.create", "")), None)
     if create is None:
         raise RefusedInputError(InputFlaw.MISSING_CREATE_EVENT, "the state has no m.room.create event")
+    if not create.hash_matches:
+        raise RefusedInputError(
+            InputFlaw.INVALID_EVENT, "the create event's content hash does not match", event=create.event_id
+        )
+    _require_version(create.content, version)
+
+
+def _require_version_of(response: Mapping[str, Any], version: RoomVersion) -> None:
+    """Refuse with WRONG_ROOM_VERSION if the state has a create event of another room version, however malformed."""
+    state = response.get("state")
+    for raw in state if isinstance(state, list) else ():
+        if isinstance(raw, dict) and raw.get("type") == "m.room.create" and raw.get("state_key") == "":
+            content = raw.get("content")
+            if isinstance(content, dict):
+                _require_version(content, version)
+
+
+def _require_version(content: Mapping[str, Any], version: RoomVersion) -> None:
     # Specification, m.room.create: a room without the field has version 1.
-    found = create.content.get("room_version", "1")
+    found = content.get("room_version", "1")
     if found != version.version:
         raise RefusedInputError(
             InputFlaw.WRONG_ROOM_VERSION,
