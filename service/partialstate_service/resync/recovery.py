@@ -89,6 +89,13 @@ class Recovery:
             self._sources.failed(error)
         self._lacking.clear()
 
+    def _note(self, error: FederationError) -> None:
+        if error.outcome is Outcome.NOT_FOUND:
+            # Perhaps nobody has the event because somebody invented it: the server may have all others.
+            self._lacking[error.server] = error
+        else:
+            self._sources.failed(error)
+
     async def state_after(self, after: EventId) -> Snapshot:
         """Return the verified state after *after*.
 
@@ -109,11 +116,7 @@ class Recovery:
                 snapshot = await self._verified(server, ids, after)
             except FederationError as error:
                 last_failure = str(error)
-                if error.outcome is Outcome.NOT_FOUND:
-                    # Perhaps nobody has the event because somebody invented it: the server may have all others.
-                    self._lacking[server] = error
-                else:
-                    self._sources.failed(error)
+                self._note(error)
                 if error.outcome is Outcome.TIMEOUT and server not in timed_out:
                     timed_out.add(server)
                 else:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, ServerName
@@ -18,7 +19,12 @@ from partialstate_service.resync.fetcher import Fetcher
 from partialstate_service.resync.held import HeldEvents
 from partialstate_service.resync.progress import ProgressBoard
 from partialstate_service.resync.recovered_log import RecoveredLog
-from partialstate_service.resync.recovery import NoServerLeftError, Recovery, RecoveryPolicy
+from partialstate_service.resync.recovery import (
+    KeysAwaitedError,
+    NoServerLeftError,
+    Recovery,
+    RecoveryPolicy,
+)
 from partialstate_service.resync.seeds import create_event_of, summarise, summary_is_verified
 from partialstate_service.resync.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from partialstate_service.resync.sources import Sources
@@ -115,13 +121,27 @@ class RoomResync:
         until then is kept.
         """
         await self._take_up_recorded()
-        while missing := self._replay.missing_prevs():
-            for prev in sorted(missing):
-                await self._supply(prev)
-            # States may become ready one by one: those are handed over before the next is fetched.
+        failures: dict[EventId, NoServerLeftError | KeysAwaitedError] = {}
+        try:
+            while missing := self._replay.missing_prevs() - failures.keys():
+                for prev in self._in_turn(missing):
+                    try:
+                        await self._supply(prev)
+                    except (NoServerLeftError, KeysAwaitedError) as error:
+                        # Whoever may speak in a room may name a prev event that never was; others go on.
+                        failures[prev] = error
+                        if len(failures) >= _FAILED_PREVS:
+                            raise next(iter(failures.values())) from error
+                # States may become ready one by one: those are handed over before the next is fetched.
+                await self._replay_and_log()
+        finally:
+            self._recovery.leave_alone_who_lacked()
+        try:
+            await self._complete_auth_chains()
+        finally:
             await self._replay_and_log()
-        await self._complete_auth_chains()
-        await self._replay_and_log()
+        for failure in failures.values():
+            raise failure
         self.board.stage(ResyncStage.DONE)
 
     async def report(self, status: RoomStatus | None = None) -> None:
@@ -150,7 +170,8 @@ class RoomResync:
             for start in range(0, len(items), _SEED_BATCH):
                 bodies = [item.json for item in items[start : start + _SEED_BATCH]]
                 result = await self._verifier.verify(bodies, self._version, self._lease.room_id)
-                await self._held.add_verified(result.valid)
+                # What was altered on its way to us, others have as it was: that is fetched with the state.
+                await self._held.add_verified([event for event in result.valid if event.hash_matches])
         await self._held.flush()
         if await asyncio.to_thread(summary_is_verified, self._room.summary, self._held.events):
             await self._services.registry.mark_state_verified(self._lease, None)
@@ -184,6 +205,12 @@ class RoomResync:
             patience_is_over=patience_is_over,
             on_expected=self.board.expect,
         )
+
+    def _in_turn(self, prevs: AbstractSet[EventId]) -> list[EventId]:
+        """Return *prevs* with those of the join first, then in any order, so that none waits behind the same others."""
+        join = self._recorded.get(self._room.join_event_id)
+        first = () if join is None else join.prev_event_ids
+        return sorted(prevs, key=lambda prev: (prev not in first, self._services.jitter()))
 
     async def _supply(self, prev: EventId) -> None:
         """Give the replay the verified state after *prev*, fetched unless it was before."""
@@ -252,6 +279,8 @@ class RoomResync:
 
 
 _SEED_BATCH = 500
+_FAILED_PREVS = 10
+"""After how many prev events whose state nobody gives an attempt ends: inventing them costs nothing, asking does."""
 
 
 def _sources(services: ResyncServices, room: PartialRoom) -> Sources:

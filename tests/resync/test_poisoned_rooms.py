@@ -1,0 +1,73 @@
+"""What one hostile member of a room can plant in it does not keep the rest of the room from being recovered."""
+
+from dataclasses import replace
+
+import orjson
+import pytest
+from partialstate_service.demo.resident.behaviour import Lying
+from partialstate_service.demo.world import WorldSize
+from partialstate_service.domain.ids import EventId
+from partialstate_service.domain.rooms import RoomStatus
+from partialstate_service.matrix.parsing import parse_event
+from partialstate_service.matrix.signing import sign_event
+from partialstate_service.ownership.registration import recorded
+from partialstate_service.resync.recovery import RecoveryPolicy
+from support.forked_rooms import Adds, say_after
+from support.misbehaviours import STATE, STATE_IDS
+from support.resyncing import IMPATIENT, assert_exact, now_ms, resyncing
+
+SMALL = WorldSize(members=40, servers=5, messages=3)
+# Sorted before and after every other id.
+INVENTED = [EventId("$" + "-" * 43), EventId("$" + "z" * 43)]
+
+
+def say_after_invented(world, server, invented, *prevs):
+    """Let *server* say something that also follows an event that never was."""
+    sender = server.user(f"u{world.servers.index(server)}")
+    raw = world.room.template(sender, "m.room.message", {"body": "?"}, None, world.tick())
+    raw["prev_events"] = [invented, *prevs]
+    signed = sign_event(raw, world.room.version, server.name, server.key)
+    return recorded(parse_event(signed, world.room.version), accepted=True)
+
+
+async def test_what_was_altered_in_the_send_join_response_is_had_unaltered_from_others(store, tmp_path):
+    async with resyncing(SMALL, store, tmp_path) as resync:
+        join = await resync.running.join_partially()
+        response = orjson.loads(join.response)
+        for event in response["state"]:
+            if event["type"] not in {"m.room.create", "m.room.member"}:
+                event["content"]["planted"] = True
+        joined = await resync.join(replace(join, response=orjson.dumps(response)))
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+
+
+@pytest.mark.parametrize("invented", INVENTED)
+async def test_an_invented_prev_event_holds_up_nothing_but_what_follows_it(store, tmp_path, invented):
+    async with resyncing(SMALL, store, tmp_path) as resync:
+        world = resync.running.world
+        await resync.stop_workers()
+        joined = await resync.join()
+        join_id = joined.join.event_id
+        planted = say_after_invented(world, world.servers[1], invented, join_id)
+        unseen = say_after(world, world.servers[2], join_id)
+        honest = say_after(world, world.servers[3], unseen.event_id)
+        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await resync.record(joined, honest.event_id)
+        resync.start_worker()
+        room = await resync.until(joined.room_id, RoomStatus.STALLED)
+        assert room.pending_events == 1
+        events = await store.registry.recorded_events(joined.room_id)
+        assert {item.event_id for item in events if not item.resolved} == {planted.event_id}
+
+
+async def test_one_server_whose_state_no_key_verifies_does_not_make_the_room_wait(store, tmp_path):
+    policy = replace(IMPATIENT, recovery=RecoveryPolicy(omit_unverifiable=False))
+    async with resyncing(SMALL, store, tmp_path, policy=policy) as resync:
+        world = resync.running.world
+        nobody = replace(world.creator, name="nobody.invalid")
+        lie = Adds(world, nobody, "ghost", "m.room.member", nobody.user("ghost"), membership="join")
+        resync.running.residents.behave(world.creator.name, Lying(lie), STATE, STATE_IDS)
+        joined = await resync.join()
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
