@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     """Notaries that are asked for the signing keys of others, and trusted in what they answer."""
 
     resync_workers: Annotated[int, Field(ge=0, le=1000)] = 8
-    """How many rooms this process resyncs at the same time; 0: it only answers, as with role `api`."""
+    """How many rooms this process resyncs at the same time, and as many again that take long; 0: it only answers, as with role `api`."""
 
     resync_processes: Annotated[int, Field(ge=0, le=1000)] = 0
     """How many processes verify events; 0: one for each core that this process may use."""

@@ -14,6 +14,7 @@ MODULES = {
     "bench.matrix_auth": ("matrix.event_auth",),
     "bench.matrix_resolve": ("matrix.resolve_50k",),
     "bench.checks": ("check.unary",),
+    "bench.routes": ("resync.route",),
     "bench.resyncs": ("resync.10k",),
 }
 

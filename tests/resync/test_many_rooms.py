@@ -87,7 +87,7 @@ async def test_a_cancelled_request_gives_its_place_back():
 
 
 async def test_rooms_that_take_long_do_not_hold_up_small_ones(store, tmp_path):
-    limits = replace(QUICK, concurrent_rooms=2, long_rooms=2, long_room_s=0.1)
+    limits = replace(QUICK, concurrent_rooms=2, long_room_s=0.1)
     async with running_rooms([SMALL] * 6, random.Random(1)) as rooms:
         released = asyncio.Event()
         for running in rooms[:2]:

@@ -1,7 +1,7 @@
 """Fetches the events of a state from the room's servers, verifies them, and holds them.
 
-Little missing: `/event`, spread over the servers that answer. Much missing: one streamed `/state` (Synapse's
-threshold: a tenth). What is held already is never fetched.
+Little missing: `/event`, spread over the servers that answer. Much missing: one streamed `/state` (from a tenth on, as
+Synapse does). What is held already is never fetched.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -24,7 +24,12 @@ _SERVERS_PER_EVENT = 5
 _SERVERS_IN_DOUBT = 5
 """How many other servers are asked for what one sent in bad form."""
 _STATE_PAYS_FROM_ONE_IN = 10
-"""A `/state` is fetched when at least this share of it is missing."""
+"""A `/state` is fetched when at least this share of it is missing.
+
+Measured (`resync.route` of `make bench`): by `/event` an event costs us 0.4 ms of CPU, within a `/state` 5 µs, and 0.1 ms to
+verify on either route, held or not. So `/state` would cost us less from one in four or five on; it also takes one round trip
+and not thousands, and against it speaks only what it costs the server.
+"""
 _NOTARIES = 12
 """How many of the room's servers are asked for keys that nobody else has."""
 

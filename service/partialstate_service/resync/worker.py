@@ -23,9 +23,7 @@ class WorkerLimits:
     """How the workers of one process share their time."""
 
     concurrent_rooms: int = 8
-    """Rooms worked on at the same time, beside the long ones."""
-    long_rooms: int = 8
-    """How many rooms that take long are worked on beside those, so that huge rooms do not hold up small ones."""
+    """Rooms worked on at the same time; as many again may take long, so that huge rooms do not hold up small ones."""
     long_room_s: float = 5.0
     """From when on a room takes long."""
     starts_per_s: float = 20.0
@@ -59,7 +57,7 @@ class Workers:
         self._limits = limits
         self._owner = owner
         self._working = asyncio.Semaphore(limits.concurrent_rooms)
-        self._long = asyncio.Semaphore(limits.long_rooms)
+        self._long = asyncio.Semaphore(limits.concurrent_rooms)
         self._starts = TokenBucket(
             limits.starts_per_s,
             limits.start_burst,
