@@ -12,7 +12,8 @@ from partialstate.rooms import Ending
 class HeldRoom:
     """A room that the homeserver holds as partial.
 
-    For a room that the registry knows the id is enough; one that it does not know is registered by the rest.
+    The id is enough for a room that is partial in the registry. With version and join event its join is compared and
+    confirmed, and one that the registry does not know is registered by the rest.
     """
 
     room_id: str

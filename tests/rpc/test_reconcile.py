@@ -70,6 +70,14 @@ async def test_a_known_room_is_agreed_upon_and_its_join_confirmed(api):
     assert (await get(api, join.room_id)).join_confirmed
 
 
+async def test_the_id_alone_suffices_for_a_room_that_is_partial(api):
+    join = sent_join()
+    await api.register(join)
+    answer = await api.reconcile(pb.HeldRoom(room_id=join.room_id))
+    assert (answer.agreed_count, list(answer.failed), list(answer.unknown_to_homeserver)) == (1, [], [])
+    assert await verdict(api, join.room_id) == checks.VERDICT_REFUSE
+
+
 async def test_events_that_the_registry_lost_are_recorded(api):
     join = sent_join()
     await api.register(join)
@@ -128,6 +136,7 @@ async def test_a_room_without_servers_is_partial_all_the_same(api):
     [
         ({"room_version": "99"}, "UNSUPPORTED_ROOM_VERSION"),
         ({"join_event": b"{}"}, "INVALID_EVENT"),
+        ({"join_event": b""}, "INVALID_FIELD"),
         ({"non_member_state": [types.Pdu(json=b"{}")]}, "INVALID_EVENT"),
     ],
 )

@@ -1040,9 +1040,10 @@ Global___ReconcileRoomsHeader: _TypeAlias = ReconcileRoomsHeader  # noqa: Y015
 
 @_typing.final
 class HeldRoom(_message.Message):
-    """HeldRoom is a room that the homeserver holds as partial. The fields from joined_via on may be left out for a room
-    that the registry knows; for one it does not know they register it without a send_join response. Without any server it
-    is registered all the same, so that checks refuse for it, and stays STALLED until RetryResync names one.
+    """HeldRoom is a room that the homeserver holds as partial. With its version and join event its join is compared, and
+    confirmed; the fields from joined_via on may be left out for a join that the registry knows, and register one that it
+    does not know without a send_join response. Without any server it is registered all the same, so that checks refuse for
+    it, and stays STALLED until RetryResync names one. The room_id alone suffices where the room is partial here already.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1060,7 +1061,7 @@ class HeldRoom(_message.Message):
     room_version: _builtins.str
     """The room's version."""
     join_event: _builtins.bytes
-    """The join event, as JSON."""
+    """The join event, as JSON; empty: the room is only compared, and failed if it is not partial here."""
     joined_via: _builtins.str
     """The server that the room was joined through; may be empty if unknown."""
     optional_device_list_position: _builtins.int

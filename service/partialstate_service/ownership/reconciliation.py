@@ -10,7 +10,7 @@ from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.ownership.given_events import parse_given, summarise, supported_version
 from partialstate_service.ownership.recording import GivenPartialEvent, GivenPdu, read_partial_events
-from partialstate_service.ownership.refusals import RefusedInputError, require_at_most
+from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError, require_at_most
 from partialstate_service.ownership.registration import put_seeds, recorded, seed_pieces
 from partialstate_service.ownership.send_join import require_our_join
 from partialstate_service.store.protocol import Bulk, PartialJoin, RegistrationOutcome, Registry
@@ -24,7 +24,7 @@ _EVERY_STATUS = frozenset(RoomStatus)
 
 @dataclass(frozen=True, slots=True)
 class HeldRoom:
-    """A room that the homeserver holds as partial."""
+    """A room that the homeserver holds as partial; without a join event (b"") it is only compared."""
 
     room_id: RoomId
     room_version: str
@@ -103,6 +103,9 @@ class Reconciliation:
 
     async def _settle(self, held: HeldRoom, found: Differences) -> None:
         """Make *held* partial here, with all its events, or note how its partial state ended."""
+        if not held.join_event:
+            await self._compare(held, found)
+            return
         version = supported_version(held.room_version)
         join = require_our_join(
             parse_given(held.join_event, version, held.room_id, "room.join_event"), self.us
@@ -123,6 +126,19 @@ class Reconciliation:
                 return
             await self._register(held, version, join, found)
         await self._record(held, version)
+
+    async def _compare(self, held: HeldRoom, found: Differences) -> None:
+        """Agree on a room that is partial here, whatever its join."""
+        if not await self._is_partial(held.room_id):
+            # Not even one whose partial state ended: that may have been another join's.
+            raise RefusedInputError(
+                InputFlaw.INVALID_FIELD,
+                "the room is not partial here: name it with its version and join event",
+                field="room.join_event",
+            )
+        if held.partial_events:
+            await self._record(held, supported_version(held.room_version))
+        found.agreed += 1
 
     async def _knows(self, room_id: RoomId, join: Event) -> bool:
         if not await self._is_partial(room_id):
