@@ -19,7 +19,7 @@ from support.https_peer import HttpsPeer, by_path, bytes_answer, https_peer, jso
 from support.tls import server_context
 from unpaddedbase64 import encode_base64
 
-from .conftest import OpenFederation
+from .conftest import OUR_NAME, OpenFederation
 
 DAY_MS = 24 * 3600 * 1000
 OWN = "/_matrix/key/v2/server"
@@ -94,6 +94,12 @@ async def test_a_server_says_itself_and_is_remembered(ca: trustme.CA, federation
         assert await found(ours, server.name, until=now_ms()) == {server.name: server.key.public}
         assert server.peer.paths == [OWN]
         assert "Authorization" not in server.peer.seen[0].headers
+
+
+async def test_our_own_key_is_known_without_asking(federation: OpenFederation, our_key: SigningKey) -> None:
+    """A room that is joined again has old events of ours."""
+    async with federation() as ours:
+        assert await found(ours, OUR_NAME, until=now_ms()) == {OUR_NAME: our_key.public}
 
 
 async def test_a_notary_is_asked_for_many_servers_in_one_request(

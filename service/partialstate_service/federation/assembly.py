@@ -15,7 +15,7 @@ from partialstate_service.federation.keys import KeyFetcher, KeyLimits
 from partialstate_service.federation.lookups import DnsLookups, Lookups
 from partialstate_service.federation.protocol import FederationLimits
 from partialstate_service.federation.requester import Requester
-from partialstate_service.federation.signing import RequestSigner
+from partialstate_service.federation.signing import LocalSigner, RequestSigner
 from partialstate_service.federation.transport import Transport, tls_context
 from partialstate_service.federation.well_known import HttpsWellKnown, WellKnownCache
 
@@ -85,7 +85,13 @@ async def open_federation(
     try:
         yield Federation(
             client=FederationClient(requester, limits, monotonic_s=time.monotonic),
-            keys=KeyFetcher(requester, config.key_servers, limits=config.key_limits, now_s=time.time),
+            keys=KeyFetcher(
+                requester,
+                config.key_servers,
+                limits=config.key_limits,
+                now_s=time.time,
+                own_keys=signer.own_keys if isinstance(signer, LocalSigner) else None,
+            ),
             requester=requester,
         )
     finally:

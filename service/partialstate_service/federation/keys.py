@@ -72,12 +72,15 @@ class KeyFetcher:
         *,
         limits: KeyLimits,
         now_s: Callable[[], float],
+        own_keys: Callable[[int], ServerKeys] | None = None,
     ) -> None:
+        """*own_keys* returns the homeserver's own keys at a time in milliseconds, where they are known here."""
         self._requester = requester
         self._notaries = tuple(notaries)
         self._limits = limits
         self._now_s = now_s
         self._cache = KeyCache(now_s=now_s, max_servers=limits.max_cached_servers)
+        self._own_keys = own_keys
         self._slots = asyncio.Semaphore(limits.concurrency)
 
     async def keys_for(
@@ -95,7 +98,7 @@ class KeyFetcher:
         latest_ms = self._now_ms() + MAX_KEY_LIFE_MS
         search = _Search({server: min(until, latest_ms) for server, until in wanted.items()}, key_ids)
         for server in wanted:
-            if (known := self._cache.get(server)) is not None:
+            if (known := self._known(server)) is not None:
                 search.found[server] = known
             if not search.has(server):
                 search.sought.append(server)
@@ -107,6 +110,14 @@ class KeyFetcher:
             for server in search.asked_in_vain.intersection(search.missing()):
                 self._cache.pause(server)
         return search.found
+
+    def _known(self, server: ServerName) -> ServerKeys | None:
+        known = self._cache.get(server)
+        own = self._own_keys(self._now_ms()) if self._own_keys is not None else None
+        if own is None or own.server_name != server:
+            return known
+        # A room that is joined again has our own old events; who but us would know our key best?
+        return own if known is None else merged([own, known])
 
     async def _seek(self, search: _Search, also_ask: Sequence[ServerName]) -> None:
         for notary in self._notaries:

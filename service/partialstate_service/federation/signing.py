@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from partialstate_service.domain.ids import ServerName
-from partialstate_service.matrix.ed25519 import SigningKey
 from partialstate_service.matrix.event import JsonObject
+from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, ServerKeys, SigningKey
 from partialstate_service.matrix.signing import sign_json
 
 
@@ -30,6 +30,11 @@ class LocalSigner:
     def __init__(self, origin: ServerName, key: SigningKey) -> None:
         self._origin = origin
         self._key = key
+
+    def own_keys(self, now_ms: int) -> ServerKeys:
+        """Return the homeserver's keys as far as they are known here: the current one."""
+        public = {self._key.key_id: self._key.public}
+        return ServerKeys(self._origin, now_ms + MAX_KEY_LIFE_MS, public, {})
 
     async def sign(self, method: str, uri: str, destination: ServerName, content: JsonObject | None) -> str:
         """See `RequestSigner`."""
