@@ -1,5 +1,6 @@
-"""One real server per kind and test process; each test finds it empty."""
+"""One real store per kind, topology and test process; each test finds it empty."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,20 +8,63 @@ import pytest
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
 from support.store_server import ask, running_server, servers_here
+from support.store_topologies import Deployment, cluster_store, sentinel_store
 
 
-@pytest.fixture(scope="session", params=servers_here(), ids=lambda path: Path(path).name)
-def server_socket(request, tmp_path_factory):
-    """The socket of a running server."""
-    with running_server(request.param, tmp_path_factory.mktemp("store")) as path:
-        yield path
+@contextmanager
+def single_store(executable, directory):
+    with running_server(executable, directory) as socket:
+        yield Deployment(f"unix://{socket}", [SingleServer(socket)])
+
+
+class SingleServer:
+    def __init__(self, socket):
+        self.socket = socket
+
+    def role(self):
+        return b"master"
+
+    def ask(self, *words):
+        return ask(self.socket, *words)
+
+
+TOPOLOGIES = {"single": single_store, "sentinel": sentinel_store, "cluster": cluster_store}
+
+
+def deployments():
+    for executable in servers_here():
+        for topology in TOPOLOGIES:
+            name = f"{Path(executable).name}-{topology}"
+            # In one test process each: the topologies are many processes.
+            yield pytest.param((topology, executable), id=name, marks=pytest.mark.xdist_group(name))
+
+
+@pytest.fixture(scope="session", params=deployments())
+def deployment(request, tmp_path_factory):
+    """A running store."""
+    topology, executable = request.param
+    with TOPOLOGIES[topology](executable, tmp_path_factory.mktemp("s")) as found:
+        yield found
 
 
 @pytest.fixture
-def settings(server_socket, tmp_path):
-    """Settings for the server, which is empty."""
-    assert ask(server_socket, "FLUSHALL") == b"+OK\r\n"
-    return StoreSettings(data_dir=tmp_path, url=f"unix://{server_socket}", follow_interval_s=0.2)
+def server_socket(deployment, request):
+    """The socket of the server that has the registry."""
+    return deployment.socket
+
+
+@pytest.fixture
+def single_server(deployment):
+    """Leave out the topologies: the test is about a server by itself."""
+    if len(deployment.nodes) > 1:
+        pytest.skip("about a single server")
+
+
+@pytest.fixture
+def settings(deployment, tmp_path):
+    """Settings for the store, which is empty."""
+    assert set(deployment.ask_all("FLUSHALL")) == {b"+OK\r\n"}
+    return StoreSettings(data_dir=tmp_path, url=deployment.url, follow_interval_s=0.2)
 
 
 @pytest.fixture

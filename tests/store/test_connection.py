@@ -10,6 +10,8 @@ from partialstate_service.store.urls import UnsuitableStoreError
 from support.store_rooms import register
 from support.store_server import ask
 
+pytestmark = pytest.mark.usefixtures("single_server")
+
 
 @pytest.fixture
 def configured(server_socket):

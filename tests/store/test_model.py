@@ -17,7 +17,6 @@ from partialstate_service.domain.rooms import ReleaseReason, RoomStatus
 from partialstate_service.store.open import open_store
 from support.room_model import RoomModel
 from support.store_rooms import NOW, ROOM, TTL, join, recorded, register, resolve
-from support.store_server import ask
 
 events = st.sampled_from(["$a", "$b", "$c", "$d"])
 known = st.sampled_from(["$a", "$b", "$c", "$join0", "$join1", "$elsewhere"])
@@ -35,12 +34,12 @@ steps = st.one_of(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.booleans(), steps), max_size=25))
-def test_any_sequence_of_calls(server_socket, settings, sequence):
-    asyncio.run(_run(server_socket, settings, sequence))
+def test_any_sequence_of_calls(deployment, settings, sequence):
+    asyncio.run(_run(deployment, settings, sequence))
 
 
-async def _run(server_socket, settings, sequence):
-    ask(server_socket, "FLUSHALL")
+async def _run(deployment, settings, sequence):
+    deployment.ask_all("FLUSHALL")
     async with open_store(settings) as first, open_store(settings) as second:
         await first.registry.mark_reconciled()
         model, now_ms = RoomModel(), NOW

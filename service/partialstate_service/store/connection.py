@@ -16,14 +16,7 @@ from partialstate_service.store.exchange import (
 from partialstate_service.store.nodes import Node, Terms
 from partialstate_service.store.server import Server
 from partialstate_service.store.settings import StoreSettings
-from partialstate_service.store.suitability import (
-    Info,
-    configured,
-    has_waitaof,
-    info_of,
-    lag_problem,
-    problems,
-)
+from partialstate_service.store.suitability import configured, info_of, lag_problem, problems
 from partialstate_service.store.topologies import Route, route_to
 from partialstate_service.store.urls import Topology, UnsuitableStoreError, parse_store_url
 
@@ -48,11 +41,12 @@ async def connect(url: str, settings: StoreSettings) -> AsyncIterator[Server]:
     route = route_to(parsed, terms)
     try:
         primaries = await _ready(route, settings.start_timeout_s)
-        infos = [await _suitable(node, parsed.topology, route, settings) for node in primaries]
+        for node in primaries:
+            await _examine(node, parsed.topology, route, settings)
         replicas = settings.acknowledging_replicas
         if replicas is None:
             replicas = 0 if parsed.topology is Topology.SINGLE else 1
-        yield Server(route, _acknowledgement(infos, replicas, settings), replicas)
+        yield Server(route, _acknowledgement(replicas, settings), replicas)
     finally:
         route.close()
         await asyncio.sleep(0)  # the event loop closes the sockets in its next pass
@@ -84,25 +78,25 @@ async def _ping(node: Node) -> None:
         raise NotConnectedError(f"{node.address}: {reply}")
 
 
-async def _suitable(node: Node, topology: Topology, route: Route, settings: StoreSettings) -> Info:
+async def _examine(node: Node, topology: Topology, route: Route, settings: StoreSettings) -> None:
+    """Refuse an unsuitable primary."""
     try:
         info = await info_of(node)
         for problem in problems(info, topology, settings):
             raise UnsuitableStoreError(problem)
         if topology is not Topology.SINGLE:
-            max_lag_s = await configured(node, "min-replicas-max-lag")
-            if too_long := lag_problem(max_lag_s, await route.takeover_ms()):
+            max_lag = await configured(node, "min-replicas-max-lag")
+            if too_long := lag_problem(max_lag, await route.takeover_ms()):
                 raise UnsuitableStoreError(too_long)
     except (NotConnectedError, ConnectionLostError, TimeoutError) as error:
         raise StoreUnavailableError("the store stopped answering while it was checked") from error
-    return info
 
 
-def _acknowledgement(infos: list[Info], replicas: int, settings: StoreSettings) -> tuple[Argument, ...]:
-    """Return the command that waits until *replicas* have a change, on their disks where the servers can tell."""
+def _acknowledgement(replicas: int, settings: StoreSettings) -> tuple[Argument, ...]:
+    """Return the command that waits until *replicas* have a change."""
     if not replicas:
         return ()
     timeout_ms = int(1000 * settings.command_timeout_s / 2)
-    if all(map(has_waitaof, infos)) and not settings.allow_unpersisted:
+    if settings.acknowledge_on_disk:
         return ("WAITAOF", 1, replicas, timeout_ms)
     return ("WAIT", replicas, timeout_ms)

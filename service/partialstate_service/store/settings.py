@@ -28,6 +28,8 @@ class StoreSettings:
     """How many connections there are to each server at most."""
     acknowledging_replicas: int | None = None
     """How many replicas must have a change before it is acknowledged; None: one on Sentinel and Cluster, else none."""
+    acknowledge_on_disk: bool = False
+    """Whether the primary and those replicas must have it on disk too (WAITAOF). A change then takes about a second."""
     allow_unpersisted: bool = False
     """Whether a server without an append-only file is accepted: what it holds is lost when it stops."""
 

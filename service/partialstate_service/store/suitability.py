@@ -26,15 +26,10 @@ async def info_of(node: Node) -> Info:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-async def configured(node: Node, name: str) -> int | None:
-    """Return a number of the server's configuration, or None where that is not told."""
+async def configured(node: Node, name: str) -> str | None:
+    """Return a value of the server's configuration, or None where that is not told."""
     [reply] = await node.exchange([("CONFIG", "GET", name)])
-    return int(reply[1]) if not isinstance(reply, ReplyError) and reply else None
-
-
-def has_waitaof(info: Info) -> bool:
-    """Whether the server knows WAITAOF, which also says what is on disk."""
-    return version_of(info) >= _WITH_WAITAOF
+    return reply[1].decode() if not isinstance(reply, ReplyError) and reply else None
 
 
 def version_of(info: Info) -> tuple[int, ...]:
@@ -48,6 +43,10 @@ def problems(info: Info, topology: Topology, settings: StoreSettings) -> list[st
     if version_of(info) < _OLDEST:
         found.append(
             f"the store is version {info.get('redis_version')}: use Redis 7.0 or newer, or Valkey 7.2 or newer"
+        )
+    if settings.acknowledge_on_disk and version_of(info) < _WITH_WAITAOF:
+        found.append(
+            "the store knows no WAITAOF: use Redis or Valkey 7.2 or newer, or do not acknowledge on disk"
         )
     if info.get("role", "master") != "master":
         found.append("the store is a replica, which takes no writes: give the URL of its primary")
@@ -71,16 +70,16 @@ def problems(info: Info, topology: Topology, settings: StoreSettings) -> list[st
     return found
 
 
-def lag_problem(max_lag_s: int | None, takeover_ms: int | None) -> str | None:
+def lag_problem(max_lag: str | None, takeover_ms: int | None) -> str | None:
     """Return what is wrong with how long a cut off primary goes on; unknown values are logged and accepted."""
-    if max_lag_s is None or takeover_ms is None:
+    if max_lag is None or takeover_ms is None:
         _log.warning(
             "it cannot be told whether min-replicas-max-lag is below the store's fail-over time: see to it"
         )
         return None
-    if max_lag_s * 1000 < takeover_ms:
+    if int(max_lag) * 1000 < takeover_ms:
         return None
     return (
-        f"a primary that is cut off takes changes for {max_lag_s} s, but another one is chosen after {takeover_ms} ms: "
+        f"a primary that is cut off takes changes for {max_lag} s, but another one is chosen after {takeover_ms} ms: "
         "set min-replicas-max-lag lower, or the time of the fail-over higher"
     )
