@@ -30,6 +30,8 @@ _WHOLE_TYPES: Final = frozenset(
     }
 )
 """All that authorisation reads other fields of than memberships, and all that `StateSummary` is made of."""
+_OFTEN: Final = 5
+"""How many fields every core has; the rest is left away where it is empty."""
 _WHOLE: Final = b"{"
 """How a whole event begins: with its JSON object. Other cores are JSON arrays."""
 
@@ -49,7 +51,7 @@ def pack_core(event: Event) -> bytes:
         list(event.prev_event_ids) if _follows_auth_event(event) else [],
     ]
     # The last two are seldom needed.
-    while len(fields) > 5 and not fields[-1]:  # noqa: PLR2004 - as many as always are
+    while len(fields) > _OFTEN and not fields[-1]:
         fields.pop()
     # Depths and times of the early room versions can be beyond 64 bits.
     return encode_canonical(fields, strict=False)
@@ -82,6 +84,14 @@ def unpack_core(
         raw=_NOT_KEPT,
         room_version=version,
     )
+
+
+def unpack_slot(core: bytes) -> tuple[str, str | None]:
+    """Return the type and the state key of the event that `pack_core` was given."""
+    fields = orjson.loads(core)
+    if core.startswith(_WHOLE):
+        return fields["type"], fields.get("state_key")
+    return (fields[5] if len(fields) > _OFTEN and fields[5] else _MEMBER), fields[0]
 
 
 def _follows_auth_event(event: Event) -> bool:

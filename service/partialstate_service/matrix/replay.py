@@ -204,7 +204,7 @@ class Replay:
         bases = [prev for prev in event.prev_event_ids if prev in self._before]
         bases = bases or list(islice(self._before, 1))
         if not bases:
-            return None, before.to_dict(), frozenset()
+            return None, before, frozenset()
         differences = {base: self._before[base].differing_keys(before) for base in bases}
         base = min(bases, key=lambda base: len(differences[base]))
         changed = differences[base]

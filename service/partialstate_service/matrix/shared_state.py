@@ -5,7 +5,8 @@ states are tries over the hash of the key: a changed state copies one path, and 
 differs, not what there is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
+from itertools import chain
 from typing import TypeAlias
 
 from partialstate_service.domain.ids import EventId
@@ -84,13 +85,20 @@ class SharedState(Mapping[StateKey, EventId]):
     def to_dict(self) -> dict[StateKey, EventId]:
         """Return the entries as a dict of their own."""
         entries: dict[StateKey, EventId] = {}
+        for bucket in self._buckets():
+            entries.update(bucket)
+        return entries
+
+    def items(self) -> ItemsView[StateKey, EventId]:
+        """Return the entries, without looking each of them up."""
+        return _Entries(self)
+
+    def _buckets(self) -> Iterator[_Bucket]:
         for limb in self._root:
             if limb is not _NO_LIMB:
                 for branch in limb:
                     if branch is not _NO_BRANCH:
-                        for bucket in branch:
-                            entries.update(bucket)
-        return entries
+                        yield from branch
 
     def _unlike_buckets(self, other: "SharedState") -> Iterator[tuple[_Bucket, _Bucket]]:
         """Yield the pairs of buckets at the same place that are not the same object."""
@@ -115,7 +123,7 @@ class SharedState(Mapping[StateKey, EventId]):
         return key in self._bucket(key)
 
     def __iter__(self) -> Iterator[StateKey]:
-        return iter(self.to_dict())
+        return chain.from_iterable(self._buckets())
 
     def __len__(self) -> int:
         return self._length
@@ -127,6 +135,16 @@ class SharedState(Mapping[StateKey, EventId]):
         return self.to_dict() == other
 
     __hash__ = None  # type: ignore[assignment]  # equal to dicts, which have no hash either
+
+
+class _Entries(ItemsView[StateKey, EventId]):
+    """The entries of a `SharedState`."""
+
+    _mapping: SharedState
+
+    def __iter__(self) -> Iterator[tuple[StateKey, EventId]]:
+        for bucket in self._mapping._buckets():  # noqa: SLF001 - a part of the class
+            yield from bucket.items()
 
 
 def differing_keys(left: StateMap, right: StateMap) -> set[StateKey]:

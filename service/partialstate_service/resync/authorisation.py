@@ -1,6 +1,7 @@
 """The authorisation of a set of events against their own auth events, each after those that it refers to."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event import Event, StateKey
@@ -10,38 +11,47 @@ from partialstate_service.matrix.event_auth import (
     check_auth_events,
     claimed_auth_event_ids,
 )
+from partialstate_service.resync.event_ids import EventIds
+from partialstate_service.resync.event_table import EventTable
 
 
-def missing_auth_events(wanted: Iterable[EventId], events: Mapping[EventId, Event]) -> set[EventId]:
-    """Return which events the auth closure of *wanted* refers to that *events* lacks."""
-    return {event_id for event_id in auth_closure(wanted, events) if event_id not in events}
+class AuthClosure(NamedTuple):
+    """Some events with all that their auth events refer to."""
+
+    held: EventIds
+    missing: frozenset[EventId]
+    """What would belong to it and is not held."""
 
 
-def auth_closure(wanted: Iterable[EventId], events: Mapping[EventId, Event]) -> set[EventId]:
+def auth_closure(wanted: Iterable[EventId], events: EventTable) -> AuthClosure:
     """Return *wanted* with all that their auth events refer to, as far as *events* reaches."""
-    seen: set[EventId] = set()
-    stack = list(wanted)
-    while stack:
-        event_id = stack.pop()
-        if event_id in seen:
+    held = EventIds(events)
+    missing: set[EventId] = set()
+    stack: list[int] = []
+    for event_id in wanted:
+        number = events.number(event_id)
+        if number is None:
+            missing.add(event_id)
             continue
-        seen.add(event_id)
-        event = events.get(event_id)
-        if event is not None:
-            stack.extend(auth for auth in claimed_auth_event_ids(event) if auth not in seen)
-    return seen
+        stack.append(number)
+        while stack:
+            number = stack.pop()
+            if (cited := events.cited_by(number)) is None:
+                missing.add(events.id_of(number))
+            elif held.add_number(number):
+                stack += cited
+    return AuthClosure(held, frozenset(missing))
 
 
-def rejected_by_auth_events(
-    wanted: Collection[EventId], events: Mapping[EventId, Event]
-) -> dict[EventId, AuthRejectionError]:
-    """Return which of *wanted* fail auth against their own auth events (check 4), and by which rule.
+def rejected_by_auth_events(closure: EventIds, events: EventTable) -> dict[EventId, AuthRejectionError]:
+    """Return which of *closure* fail auth against their own auth events (check 4), and by which rule.
 
-    Every event of the auth closure of *wanted* must be in *events*.
+    Every event that one of *closure* refers to must be in it.
     """
     rejected: dict[EventId, AuthRejectionError] = {}
-    for event in _auth_events_first(wanted, events):
-        auth_events = [events[event_id] for event_id in claimed_auth_event_ids(event)]
+    for event_id in _auth_events_first(closure, events):
+        event = events[event_id]
+        auth_events = [events[auth_id] for auth_id in claimed_auth_event_ids(event)]
         state: dict[StateKey, Event] = {
             (auth.type, auth.state_key): auth for auth in auth_events if auth.state_key is not None
         }
@@ -53,26 +63,20 @@ def rejected_by_auth_events(
     return rejected
 
 
-def _auth_events_first(wanted: Collection[EventId], events: Mapping[EventId, Event]) -> Iterator[Event]:
-    """Yield the events so that each comes after its auth events; ids are hashes, so there is no cycle from version 3.
+def _auth_events_first(closure: EventIds, events: EventTable) -> Iterator[EventId]:
+    """Yield the ids so that each comes after its auth events; ids are hashes, so there is no cycle from version 3.
 
     In versions 1 and 2, where ids are given, an event that refers to itself in a circle comes after what it can.
     """
-    done: set[EventId] = set()
-    begun: set[EventId] = set()
-    for first in wanted:
-        stack = [first]
+    begun = EventIds(events)
+    done = EventIds(events)
+    for number in closure.numbers():
+        stack = [number]
         while stack:
-            event_id = stack[-1]
-            if event_id in done:
-                stack.pop()
-                continue
-            event = events[event_id]
-            waiting = [a for a in claimed_auth_event_ids(event) if a not in done and a not in begun]
-            if event_id not in begun and waiting:
-                begun.add(event_id)
-                stack.extend(waiting)
+            last = stack[-1]
+            if begun.add_number(last):
+                stack += begun.without_own(events.cited_by(last) or ())
                 continue
             stack.pop()
-            done.add(event_id)
-            yield event
+            if done.add_number(last):
+                yield events.id_of(last)

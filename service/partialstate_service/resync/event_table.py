@@ -9,7 +9,8 @@ from collections.abc import Iterator, MutableMapping, Sequence
 
 from partialstate_service.domain.ids import EventId, RoomId
 from partialstate_service.matrix.event import Event
-from partialstate_service.matrix.event_core import unpack_core
+from partialstate_service.matrix.event_core import unpack_core, unpack_slot
+from partialstate_service.matrix.event_format import MAX_AUTH_EVENTS
 from partialstate_service.matrix.room_versions import RoomVersion
 
 _REMADE_EVENTS = 2000
@@ -17,74 +18,110 @@ _REMADE_EVENTS = 2000
 
 
 class EventTable(MutableMapping[EventId, Event]):
-    """A mapping from id to event. What is assigned is kept as it is; what is `put` is kept as its core."""
+    """A mapping from id to event. What is assigned is kept as it is; what is `put` is kept as its core.
+
+    Ids that are held or referred to have *numbers*, from 0 on, by which graphs of events are walked fast and sets of
+    ids are kept small.
+    """
 
     def __init__(self, room_id: RoomId, version: RoomVersion) -> None:
         self._room_id = room_id
         self._version = version
-        # Ids that are held or referred to have numbers.
         self._numbers: dict[EventId, int] = {}
         self._ids: list[EventId] = []
-        self._records: list[bytes | None] = []
+        self._records: list[bytes | Event | None] = []
         self._held = 0
-        self._assigned: dict[EventId, Event] = {}
         self._remade: dict[EventId, Event] = {}
+        # From version 12 on events do not name the create event: their room's id implies it.
+        self._implied: tuple[int, ...] = ()
+        if version.room_ids_as_hashes:
+            self._implied = (self._number(EventId("$" + room_id[1:])),)
 
     def put(self, event_id: EventId, auth_event_ids: Sequence[EventId], core: bytes) -> None:
         """Hold an event by its core (`matrix.event_core.pack_core`); one that is held stays as it is."""
-        if event_id in self:
-            return
-        numbers = [self._number(auth_id) for auth_id in auth_event_ids]
-        self._records[self._number(event_id)] = _packed(numbers, core)
-        self._held += 1
+        if event_id not in self:
+            numbers = [self._number(auth_id) for auth_id in auth_event_ids]
+            self._set(event_id, _HEADS[len(numbers)].pack(len(numbers), *numbers) + core)
 
-    def id_of(self, event_id: EventId) -> EventId:
-        """Return the same id: the object that is held, so that its equals need not be kept in memory."""
-        number = self._numbers.get(event_id)
-        return event_id if number is None else self._ids[number]
+    def slot(self, event_id: EventId) -> tuple[str, str | None]:
+        """Return the type and state key of a held event; costs less than making the event."""
+        record = self._record(event_id)
+        if isinstance(record, Event):
+            return record.type, record.state_key
+        return unpack_slot(record[_HEADS[record[0]].size :])
+
+    @property
+    def number_count(self) -> int:
+        """How many numbers are given; the next one."""
+        return len(self._ids)
+
+    def number(self, event_id: EventId) -> int | None:
+        """Return the number of an id, if it has one."""
+        return self._numbers.get(event_id)
+
+    def id_of(self, number: int) -> EventId:
+        """Return the id with a number."""
+        return self._ids[number]
+
+    def cited_by(self, number: int) -> Sequence[int] | None:
+        """Return the claimed auth events of a held event, the implied create event included; all as numbers."""
+        record = self._records[number]
+        if record is None:
+            return None
+        if isinstance(record, Event):
+            cited = [self._numbers[auth_id] for auth_id in record.auth_event_ids]
+        else:
+            cited = [*_HEADS[record[0]].unpack_from(record)[1:]]
+        cited += (implied for implied in self._implied if implied != number)
+        return cited
 
     def __getitem__(self, event_id: EventId) -> Event:
-        event = self._assigned.get(event_id) or self._remade.get(event_id)
+        event = self._remade.get(event_id)
         if event is not None:
             return event
-        record = self._records[self._numbers[event_id]]
-        if record is None:
-            raise KeyError(event_id)
-        auth_event_ids, core = self._unpacked(record)
-        event = unpack_core(core, self.id_of(event_id), auth_event_ids, self._room_id, self._version)
+        record = self._record(event_id)
+        if isinstance(record, Event):
+            return record
+        head = _HEADS[record[0]]
+        auth_event_ids = tuple([self._ids[number] for number in head.unpack_from(record)[1:]])
+        event = unpack_core(record[head.size :], event_id, auth_event_ids, self._room_id, self._version)
         if len(self._remade) >= _REMADE_EVENTS:
             self._remade.clear()
         self._remade[event_id] = event
         return event
 
     def __setitem__(self, event_id: EventId, event: Event) -> None:
-        if event_id in self:
-            del self[event_id]
-        self._assigned[event_id] = event
+        for auth_id in event.auth_event_ids:
+            self._number(auth_id)
+        self._set(event_id, event)
 
     def __delitem__(self, event_id: EventId) -> None:
-        if self._assigned.pop(event_id, None) is not None:
-            return
-        if event_id not in self:
-            raise KeyError(event_id)
-        self._records[self._numbers[event_id]] = None
-        self._remade.pop(event_id, None)
-        self._held -= 1
+        self._record(event_id)
+        self._set(event_id, None)
 
     def __contains__(self, event_id: object) -> bool:
-        if event_id in self._assigned:
-            return True
         number = self._numbers.get(event_id)  # type: ignore[call-overload]  # whatever it is, it has no number
         return number is not None and self._records[number] is not None
 
     def __iter__(self) -> Iterator[EventId]:
-        yield from self._assigned
         for event_id, record in zip(self._ids, self._records, strict=True):
             if record is not None:
                 yield event_id
 
     def __len__(self) -> int:
-        return len(self._assigned) + self._held
+        return self._held
+
+    def _record(self, event_id: EventId) -> bytes | Event:
+        record = self._records[self._numbers[event_id]]
+        if record is None:
+            raise KeyError(event_id)
+        return record
+
+    def _set(self, event_id: EventId, record: bytes | Event | None) -> None:
+        number = self._number(event_id)
+        self._held += (record is not None) - (self._records[number] is not None)
+        self._records[number] = record
+        self._remade.pop(event_id, None)
 
     def _number(self, event_id: EventId) -> int:
         number = self._numbers.setdefault(event_id, len(self._ids))
@@ -93,14 +130,6 @@ class EventTable(MutableMapping[EventId, Event]):
             self._records.append(None)
         return number
 
-    def _unpacked(self, record: bytes) -> tuple[tuple[EventId, ...], bytes]:
-        start, numbers = _HEADS[record[0]].size, _HEADS[record[0]].unpack_from(record)
-        return tuple([self._ids[number] for number in numbers[1:]]), record[start:]
 
-
-def _packed(auth_numbers: Sequence[int], core: bytes) -> bytes:
-    return _HEADS[len(auth_numbers)].pack(len(auth_numbers), *auth_numbers) + core
-
-
-_HEADS = [struct.Struct(f"<B{count}I") for count in range(256)]
-"""By the number of auth events: that number, and the number of each."""
+_HEADS = [struct.Struct(f"<B{count}I") for count in range(MAX_AUTH_EVENTS + 1)]
+"""How a record begins, by the number of auth events: that number, and the number of each."""

@@ -6,6 +6,7 @@ Synapse does). What is held already is never fetched.
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
+from sys import intern
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
@@ -60,7 +61,9 @@ class Fetcher:
 
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
         """Return what *server* says the state before *event_id* is."""
-        return await self._servers.state_ids(server, self._room_id, event_id)
+        ids = await self._servers.state_ids(server, self._room_id, event_id)
+        # Another server's list, and the events themselves, bring the same ids again.
+        return StateIds(_interned(ids.pdu_ids), _interned(ids.auth_chain_ids))
 
     async def fetch_missing(self, server: ServerName, ids: StateIds, after: EventId) -> set[EventId]:
         """Fetch what is not held of *ids* and of *after*; return what could not be had.
@@ -175,6 +178,10 @@ class Fetcher:
         intact = self.doubtful.note(result, asked_for)
         await self._held.add_verified(intact)
         self._on_progress(self._fetched, self._held.verified)
+
+
+def _interned(event_ids: Iterable[EventId]) -> tuple[EventId, ...]:
+    return tuple([EventId(intern(event_id)) for event_id in event_ids])
 
 
 def _is_much(part: Collection[EventId], whole: Collection[EventId]) -> bool:

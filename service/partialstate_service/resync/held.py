@@ -7,6 +7,7 @@ loaded and not fetched again.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event import Event
@@ -21,6 +22,13 @@ _CHUNK_EVENTS = 500
 """Events per chunk: what a crash can lose of the work done."""
 
 
+class HeldChunk(NamedTuple):
+    """A committed chunk of verified events, and the ids that it holds, in its order."""
+
+    chunk: Chunk
+    event_ids: Sequence[EventId]
+
+
 class HeldEvents:
     """The events by id, and which chunk of the store holds each verified one."""
 
@@ -32,8 +40,8 @@ class HeldEvents:
         self._unsaved: dict[EventId, FetchedEvent] = {}
         self._verified = 0
         self.events = EventTable(lease.room_id, version)
-        self.chunks: list[tuple[Chunk, tuple[EventId, ...]]] = []
-        """The chunks of verified events with the ids that they hold, in the order of commit."""
+        self.chunks: list[HeldChunk] = []
+        """In the order of commit."""
 
     def __contains__(self, event_id: EventId) -> bool:
         return event_id in self.events
@@ -81,7 +89,7 @@ class HeldEvents:
         self._note(chunk, event_ids)
 
     def _note(self, chunk: Chunk, event_ids: Sequence[EventId]) -> None:
-        self.chunks.append((chunk, tuple([self.events.id_of(event_id) for event_id in event_ids])))
+        self.chunks.append(HeldChunk(chunk, tuple(event_ids)))
 
     def _cores(self, items: Sequence[PduItem]) -> list[tuple[EventId, tuple[EventId, ...], bytes]]:
         cores = []
@@ -89,5 +97,5 @@ class HeldEvents:
             # Written by another release with other limits: it will be fetched and judged anew.
             with suppress(InvalidEventError):
                 event = parse_event_bytes(item.json, self._version, room_id=self._lease.room_id)
-                cores.append((event.event_id, event.auth_event_ids, pack_core(event)))
+                cores.append((item.event_id, event.auth_event_ids, pack_core(event)))
         return cores

@@ -1,6 +1,7 @@
 """The records that a resync appends to the recovered-state log, as JSON (`ownership/recovered_log.py` reads them)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import orjson
@@ -75,11 +76,16 @@ def servers_records(
         )
 
 
-def _delta(added: Mapping[StateKey, EventId], removed: frozenset[StateKey]) -> list[tuple[str, str, str]]:
-    return [(*key, event_id) for key, event_id in added.items()] + [(*key, "") for key in sorted(removed)]
+def _delta(added: Mapping[StateKey, EventId], removed: frozenset[StateKey]) -> Iterator[tuple[str, str, str]]:
+    yield from ((*key, event_id) for key, event_id in added.items())
+    yield from ((*key, "") for key in sorted(removed))
 
 
-def _pieces(values: Sequence[_T], size: int) -> Iterator[tuple[Sequence[_T], bool]]:
-    """Yield *values* in pieces, each with whether it is the last; an empty sequence is one empty piece."""
-    for start in range(0, max(len(values), 1), size):
-        yield values[start : start + size], start + size >= len(values)
+def _pieces(values: Iterable[_T], size: int) -> Iterator[tuple[Sequence[_T], bool]]:
+    """Yield *values* in pieces, each with whether it is the last; nothing is one empty piece."""
+    rest = iter(values)
+    piece = list(islice(rest, size))
+    while following := list(islice(rest, size)):
+        yield piece, False
+        piece = following
+    yield piece, True

@@ -1,12 +1,15 @@
 """Writes the recovered-state log of one generation: first the events, then states, verdicts and the current state."""
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import chain
 
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.matrix.event import StateMap
 from partialstate_service.matrix.replay import Replay, Replayed
 from partialstate_service.matrix.shared_state import differing_keys
+from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.held import HeldEvents
 from partialstate_service.resync.joined_servers import JoinedServers
 from partialstate_service.resync.log_records import (
@@ -26,8 +29,8 @@ from partialstate_service.store.protocol import (
     Registry,
 )
 
-_RECORDS_PER_CHUNK = 100
-"""Records of up to a thousand entries each: a chunk of a megabyte at most, before compression."""
+_CHUNK_BYTES = 1024 * 1024
+"""After how much a chunk of records is full, before compression."""
 
 
 class RecoveredLog:
@@ -48,10 +51,12 @@ class RecoveredLog:
         self._lease = lease
         self._held = held
         by_key = {chunk.key: ids for chunk, ids in held.chunks}
-        self._logged: set[EventId] = set()
+        self._logged = EventIds(held.events)
         for segment in segments:
             if segment.kind is ChunkKind.VERIFIED:
-                self._logged |= {*by_key.get(segment.chunk.key, ())} - segment.omitted
+                for event_id in by_key.get(segment.chunk.key, ()):
+                    if event_id in held.events and event_id not in segment.omitted:
+                        self._logged.add(event_id)
         # What the log says so far of the current state and the servers; unknown after another worker's records.
         self._current: StateMap | None = None
         self._joined = JoinedServers(held.events)
@@ -62,35 +67,38 @@ class RecoveredLog:
         replayed: Sequence[tuple[Replayed, RecordedEvent]],
         replay: Replay,
         *,
-        relevant: AbstractSet[EventId],
+        relevant: EventIds,
+        recorded: AbstractSet[EventId],
         rejected: AbstractSet[EventId],
         known_servers: Collection[ServerName],
         own_name: ServerName,
         device_list_position: int | None,
     ) -> None:
-        """Append what was replayed, with the events that it needs and the current state after it; in one commit."""
-        records: list[bytes] = []
-        for outcome, recorded in replayed:
-            records += state_before_records(outcome)
-            records.append(verdict_record(outcome, provisionally_accepted=recorded.accepted))
-        current = replay.current_state()
-        records += self._current_state(current, replay, replayed)
-        in_room = self._joined.in_state(current, own_name)
+        """Append what was replayed, with the events that it needs and the current state after it; in one commit.
+
+        Of the *relevant* events those that the homeserver *recorded* are left out: it has them.
+        """
+        current = await asyncio.to_thread(replay.current_state)
+        in_room = await asyncio.to_thread(self._joined.in_state, current, own_name)
         missed = await self._missed({*known_servers, *in_room})
         servers = (sorted(in_room), sorted(missed))
-        if servers != self._servers:
-            records += servers_records(*servers, device_list_position)
-        segments = [*self._event_segments(relevant, rejected), *await self._record_segments(records)]
+        records = chain(
+            *(_outcome_records(outcome, event) for outcome, event in replayed),
+            self._current_state(current, replay, replayed),
+            servers_records(*servers, device_list_position) if servers != self._servers else (),
+        )
+        new = await asyncio.to_thread(self._unlogged, relevant, recorded)
+        segments = [*self._event_segments(new, rejected), *await self._record_segments(records)]
         await self._registry.append_log(
             self._lease, segments, [outcome.event_id for outcome, _ in replayed], servers[0]
         )
         self._current = current
         self._servers = servers
-        self._logged |= relevant
+        self._logged.update(new)
 
     def _current_state(
         self, current: StateMap, replay: Replay, replayed: Sequence[tuple[Replayed, RecordedEvent]]
-    ) -> list[bytes]:
+    ) -> Iterator[bytes]:
         base: EventId | None = None
         before = self._current
         if before is None:
@@ -98,34 +106,47 @@ class RecoveredLog:
             before = replay.state_before(base)
         changed = differing_keys(before, current)
         added = {key: current[key] for key in changed if key in current}
-        return list(current_state_records(base, added, frozenset(changed - added.keys())))
+        return current_state_records(base, added, frozenset(changed - added.keys()))
 
-    def _event_segments(
-        self, relevant: AbstractSet[EventId], rejected: AbstractSet[EventId]
-    ) -> list[NewSegment]:
-        """Return segments for the chunks that hold events not yet in the log."""
+    def _unlogged(self, relevant: EventIds, recorded: AbstractSet[EventId]) -> EventIds:
+        """Return what of *relevant* belongs into the log and is not in it."""
+        new = EventIds(self._held.events)
+        for event_id in relevant:
+            if event_id not in self._logged and event_id not in recorded:
+                new.add(event_id)
+        return new
+
+    def _event_segments(self, new: EventIds, rejected: AbstractSet[EventId]) -> Iterator[NewSegment]:
+        """Yield segments for the chunks that hold *new* events, each event once."""
+        done = EventIds(self._held.events)
+        for chunk, event_ids in self._held.chunks:
+            ids = frozenset(i for i in event_ids if i in new and i not in done)
+            if ids:
+                omitted = frozenset(event_ids) - ids
+                yield NewSegment(ChunkKind.VERIFIED, chunk, rejected=ids & rejected, omitted=omitted)
+                for event_id in ids:
+                    done.add(event_id)
+
+    async def _record_segments(self, records: Iterable[bytes]) -> list[NewSegment]:
         segments = []
-        to_log = set(relevant - self._logged)
-        for chunk, ids in self._held.chunks:
-            new = frozenset(to_log.intersection(ids))
-            if new:
-                segments.append(
-                    NewSegment(
-                        ChunkKind.VERIFIED, chunk, rejected=new & rejected, omitted=frozenset(ids) - new
-                    )
-                )
-                to_log -= new
+        piece: list[bytes] = []
+        size = 0
+        for record in records:
+            piece.append(record)
+            size += len(record)
+            if size >= _CHUNK_BYTES:
+                segments.append(await self._record_segment(piece))
+                piece.clear()
+                size = 0
+        if piece:
+            segments.append(await self._record_segment(piece))
         return segments
 
-    async def _record_segments(self, records: Sequence[bytes]) -> list[NewSegment]:
+    async def _record_segment(self, records: Sequence[bytes]) -> NewSegment:
         owner = f"{self._lease.generation}.{self._lease.fencing}"
-        segments = []
-        for start in range(0, len(records), _RECORDS_PER_CHUNK):
-            chunk = await self._bulk.put(
-                self._lease.room_id, ChunkKind.LOG, owner, records[start : start + _RECORDS_PER_CHUNK]
-            )
-            segments.append(NewSegment(ChunkKind.LOG, chunk))
-        return segments
+        return NewSegment(
+            ChunkKind.LOG, await self._bulk.put(self._lease.room_id, ChunkKind.LOG, owner, records)
+        )
 
     async def _missed(self, servers: AbstractSet[ServerName]) -> set[ServerName]:
         """Return which of *servers* some event of ours was not sent to."""
@@ -133,3 +154,8 @@ class RecoveredLog:
         async for _, destinations in self._ledger.destinations(self._lease.room_id):
             missed |= servers - destinations
         return missed
+
+
+def _outcome_records(outcome: Replayed, recorded: RecordedEvent) -> Iterator[bytes]:
+    yield from state_before_records(outcome)
+    yield verdict_record(outcome, provisionally_accepted=recorded.accepted)

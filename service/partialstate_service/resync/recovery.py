@@ -6,18 +6,15 @@ fails auth: `RECOVERY.md`.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.federation.protocol import StateIds
 from partialstate_service.matrix.event import Event
-from partialstate_service.resync.authorisation import (
-    auth_closure,
-    missing_auth_events,
-    rejected_by_auth_events,
-)
+from partialstate_service.resync.authorisation import AuthClosure, auth_closure, rejected_by_auth_events
+from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.fetcher import Fetcher
 from partialstate_service.resync.held import HeldEvents
 from partialstate_service.resync.snapshot import (
@@ -157,29 +154,38 @@ class Recovery:
         unverifiable = self._unverifiable(needed)
         if gone := missing & needed:
             raise SnapshotRefusedError(f"{len(gone)} events of the state cannot be had, such as {min(gone)}")
-        wanted = needed - unverifiable.keys()
-        await self._complete_auth_chains(wanted)
-        self._require_omissible(unverifiable, wanted)
-        closure = auth_closure(wanted, self._held.events)
-        rejections = await asyncio.to_thread(rejected_by_auth_events, closure, self._held.events)
-        state = build_state(ids.pdu_ids, self._held.events, rejections, unverifiable, self._create_id)
+        wanted = needed - unverifiable.keys() if unverifiable else needed
+        closure = await self._complete_auth_chains(wanted)
+        self._require_omissible(unverifiable, closure.missing)
+        # A matter of seconds in a large room, which the event loop has not got.
+        return await asyncio.to_thread(self._judged, ids.pdu_ids, after, closure.held, unverifiable)
+
+    def _judged(
+        self,
+        pdu_ids: Sequence[EventId],
+        after: EventId,
+        closure: EventIds,
+        unverifiable: Mapping[EventId, Event],
+    ) -> Snapshot:
+        """Return the snapshot of a state before *after*, all of which is held, or raise `SnapshotRefusedError`."""
+        events = self._held.events
+        rejections = rejected_by_auth_events(closure, events)
+        state = build_state(pdu_ids, events, rejections, unverifiable, self._create_id)
         rejected = set(rejections)
         if (left_out := unverifiable.get(after)) is not None:
             # Which membership holds is unknown, so none does: it could be a leave, and a join the one before it.
-            state_with = {
-                key: held for key, held in state.items() if key != (left_out.type, left_out.state_key)
-            }
+            if left_out.state_key is not None:
+                state = state.with_changes({(left_out.type, left_out.state_key): None})
         else:
-            event = self._held.events[after]
-            state_with, refused = state_after(event, state, self._held.events, rejections)
+            state, refused = state_after(events[after], state, events, rejections)
             if refused is not None:
                 rejected.add(after)
         return Snapshot(
             after=after,
-            state=state_with,
-            closure=frozenset(closure),
+            state=state,
+            closure=closure,
             rejected=frozenset(rejected),
-            left_out=frozenset(set(ids.pdu_ids) & rejections.keys()),
+            left_out=frozenset(rejections.keys() & set(pdu_ids)) if rejections else frozenset(),
             unverified=frozenset(unverifiable),
         )
 
@@ -193,10 +199,10 @@ class Recovery:
             )
         return unknown | {i: found.badly_signed[i] for i in needed if i in found.badly_signed}
 
-    def _require_omissible(self, unverifiable: dict[EventId, Event], wanted: Collection[EventId]) -> None:
+    def _require_omissible(self, unverifiable: Mapping[EventId, Event], missing: frozenset[EventId]) -> None:
         """Raise unless every unverifiable event is a membership other than a ban: its absence lets nobody in."""
         keyless = self._fetcher.doubtful.key_unknown
-        if missing := missing_auth_events(wanted, self._held.events):
+        if missing:
             needs = KeysNeededError if missing <= keyless.keys() else SnapshotRefusedError
             raise needs(
                 f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)}"
@@ -206,16 +212,19 @@ class Recovery:
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
                 raise needs(f"{event.event_id} of type {event.type!a:.64} cannot be verified")
 
-    async def _complete_auth_chains(self, wanted: Collection[EventId]) -> None:
+    async def _complete_auth_chains(self, wanted: Collection[EventId]) -> AuthClosure:
         """Fetch what the auth closure lacks: some servers send the auth chain of something else."""
+        events = self._held.events
+        closure = await asyncio.to_thread(auth_closure, wanted, events)
         for _ in range(_CLOSURE_ROUNDS):
-            missing = missing_auth_events(wanted, self._held.events)
-            if not missing:
-                return
-            before = len(self._held.events)
-            await self._fetcher.fetch_events(missing)
-            if len(self._held.events) == before:
-                return
+            if not closure.missing:
+                break
+            before = len(events)
+            await self._fetcher.fetch_events(closure.missing)
+            if len(events) == before:
+                break
+            closure = await asyncio.to_thread(auth_closure, wanted, events)
+        return closure
 
     async def _cross_checked(self, snapshot: Snapshot, ids: StateIds, server: ServerName) -> Snapshot:
         """Compare with another server's list.

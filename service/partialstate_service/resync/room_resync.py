@@ -15,6 +15,7 @@ from partialstate_service.matrix.replay import Replay, Replayed
 from partialstate_service.matrix.room_versions import room_version
 from partialstate_service.resync.authorisation import auth_closure
 from partialstate_service.resync.cooldown import CooldownPolicy, Jitter
+from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.fetcher import Fetcher
 from partialstate_service.resync.held import HeldEvents
 from partialstate_service.resync.progress import ProgressBoard
@@ -79,8 +80,7 @@ class RoomResync:
         self._recorded: dict[EventId, RecordedEvent] = {}
         self._sequence = 0
         self._rejected: set[EventId] = set()
-        self._relevant: set[EventId] = set()
-        self._snapshots: dict[EventId, Snapshot] = {}
+        self._relevant = EventIds(self._held.events)
         self._replay = Replay(self._version, self._held.events, self._rejected)
         self._unlogged: list[Replayed] = []
         self._verifier = services.verifier.for_room()
@@ -107,8 +107,6 @@ class RoomResync:
             held=self._held,
             segments=self._checkpoint.segments,
         )
-        for after, chunk in self._checkpoint.snapshots.items():
-            self._snapshots[after] = decode_snapshot(await self._services.bulk.records(chunk))
         await self._take_up_recorded()
         if not self._room.state_verified:
             await self._verify_seeds()
@@ -214,27 +212,30 @@ class RoomResync:
 
     async def _supply(self, prev: EventId) -> None:
         """Give the replay the verified state after *prev*, fetched unless it was before."""
-        snapshot = self._snapshots.get(prev)
-        if snapshot is None or not self._holds(snapshot):
+        snapshot = await self._kept_snapshot(prev)
+        if snapshot is None:
             self.board.stage(ResyncStage.FETCHING_EVENTS)
             snapshot = await self._recovery.state_after(prev)
             await self._held.flush()
             owner = f"{self._lease.generation}.{self._lease.fencing}"
-            chunk = await self._services.bulk.put(
-                self._lease.room_id, ChunkKind.SNAPSHOT, owner, encode_snapshot(snapshot)
-            )
+            items = await asyncio.to_thread(encode_snapshot, snapshot, self._held.chunks)
+            chunk = await self._services.bulk.put(self._lease.room_id, ChunkKind.SNAPSHOT, owner, items)
             await self._services.registry.commit_snapshot(self._lease, prev, chunk)
-            self._snapshots[prev] = snapshot
         self.board.left_out(snapshot.left_out, snapshot.unverified, snapshot.note)
         self._rejected |= snapshot.rejected
-        self._relevant |= snapshot.closure
-        self._replay.supply_state_after(prev, snapshot.state)
+        self._relevant.update(snapshot.closure)
+        await asyncio.to_thread(self._replay.supply_state_after, prev, snapshot.state)
         if not self._room.state_verified:
             summary = summarise(snapshot.state, self._held.events)
             await self._services.registry.mark_state_verified(self._lease, summary)
 
-    def _holds(self, snapshot: Snapshot) -> bool:
-        return all(event_id in self._held for event_id in snapshot.closure)
+    async def _kept_snapshot(self, prev: EventId) -> Snapshot | None:
+        """Return what an earlier attempt found, if all that it found is held."""
+        chunk = self._checkpoint.snapshots.get(prev)
+        if chunk is None:
+            return None
+        items = await self._services.bulk.records(chunk)
+        return await asyncio.to_thread(decode_snapshot, items, self._held.events, self._held.chunks)
 
     async def _complete_auth_chains(self) -> None:
         """Fetch the auth events of recorded events that are not held; without them there is no verdict."""
@@ -262,11 +263,12 @@ class RoomResync:
         # Whoever sees the room recovered shall see also how: which servers were asked, and what was left out.
         await self.report()
         replayed_ids = [replayed.event_id for replayed in self._unlogged]
-        chains = auth_closure(replayed_ids, self._held.events) - self._recorded.keys()
+        self._relevant.update(auth_closure(replayed_ids, self._held.events).held)
         await self._log.append(
             [(replayed, self._recorded[replayed.event_id]) for replayed in self._unlogged],
             self._replay,
-            relevant=(self._relevant | chains) - self._recorded.keys(),
+            relevant=self._relevant,
+            recorded=self._recorded.keys(),
             rejected=self._rejected,
             known_servers=self._known_servers(),
             own_name=self._services.own_name,

@@ -6,18 +6,15 @@ from partialstate_service.domain.ids import EventId
 from partialstate_service.domain.rooms import StateSummary
 from partialstate_service.matrix.event import Event, StateMap
 from partialstate_service.matrix.event_auth import claimed_auth_event_ids
-from partialstate_service.resync.authorisation import (
-    auth_closure,
-    missing_auth_events,
-    rejected_by_auth_events,
-)
+from partialstate_service.resync.authorisation import auth_closure, rejected_by_auth_events
+from partialstate_service.resync.event_table import EventTable
 
 _ACL = "m.room.server_acl"
 _JOIN_RULES = "m.room.join_rules"
 _HISTORY_VISIBILITY = "m.room.history_visibility"
 
 
-def summary_is_verified(summary: StateSummary, events: Mapping[EventId, Event]) -> bool:
+def summary_is_verified(summary: StateSummary, events: EventTable) -> bool:
     """Whether every value of *summary* is that of a verified event which its auth events allow.
 
     That a value is missing cannot be verified before the full state is known: as everywhere, the resident server is
@@ -35,10 +32,8 @@ def summary_is_verified(summary: StateSummary, events: Mapping[EventId, Event]) 
         for value in ours
     ):
         return False
-    ids = [event.event_id for event in wanted]
-    if missing_auth_events(ids, events):
-        return False
-    return not rejected_by_auth_events(auth_closure(ids, events), events)
+    closure = auth_closure([event.event_id for event in wanted], events)
+    return not closure.missing and not rejected_by_auth_events(closure.held, events)
 
 
 def summarise(state: StateMap, events: Mapping[EventId, Event]) -> StateSummary:

@@ -1,16 +1,24 @@
 """The full state after an event that the timeline does not hold, once it is verified: a snapshot."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 import orjson
 
 from partialstate_service.domain.ids import EventId
-from partialstate_service.matrix.event import Event, StateKey, StateMap
+from partialstate_service.matrix.event import Event, StateKey
 from partialstate_service.matrix.event_auth import AuthRejectionError, check_auth
+from partialstate_service.matrix.resolved_state import ResolvedState
+from partialstate_service.matrix.shared_state import SharedState
+from partialstate_service.resync.event_ids import EventIds
+from partialstate_service.resync.event_table import EventTable
+from partialstate_service.resync.held import HeldChunk
 
-_ENTRIES_PER_ITEM = 5000
+# How an event belongs to a snapshot.
+_ELSEWHERE: Final = "0"
+_IN_STATE: Final = "1"
+_IN_CLOSURE: Final = "2"
 _CREATE_KEY: StateKey = ("m.room.create", "")
 
 
@@ -23,8 +31,8 @@ class Snapshot:
     """The verified state after `after`, and what was found on the way to it."""
 
     after: EventId
-    state: StateMap
-    closure: frozenset[EventId]
+    state: SharedState
+    closure: EventIds
     """Every event that the homeserver needs to hold: the state, `after` itself, and their auth chains."""
     rejected: frozenset[EventId]
     """Those of the closure that fail auth: they are in no state."""
@@ -37,72 +45,57 @@ class Snapshot:
 
 
 def build_state(
-    pdu_ids: Sequence[EventId],
-    events: Mapping[EventId, Event],
+    pdu_ids: Iterable[EventId],
+    events: EventTable,
     rejected: Collection[EventId],
     omitted: Collection[EventId],
     create_id: EventId,
-) -> dict[StateKey, EventId]:
+) -> SharedState:
     """Return the state map of *pdu_ids* without *rejected* and *omitted*, or raise `SnapshotRefusedError`."""
     state: dict[StateKey, EventId] = {}
     for event_id in pdu_ids:
         if event_id in omitted:
             continue
-        event = events[event_id]
-        if event.state_key is None:
+        kind, state_key = events.slot(event_id)
+        if state_key is None:
             raise SnapshotRefusedError(f"the state contains {event_id}, which is no state event")
-        key = (event.type, event.state_key)
+        key = (kind, state_key)
         if key in state:
             raise SnapshotRefusedError(f"the state contains two events for {key!a:.128}")
         if event_id not in rejected:
             state[key] = event_id
     if state.get(_CREATE_KEY) != create_id:
         raise SnapshotRefusedError("the state does not contain the room's create event")
-    return state
+    return SharedState.of(state)
 
 
 def state_after(
     event: Event,
-    state: Mapping[StateKey, EventId],
+    state: SharedState,
     events: Mapping[EventId, Event],
     rejected: Collection[EventId],
-) -> tuple[dict[StateKey, EventId], AuthRejectionError | None]:
+) -> tuple[SharedState, AuthRejectionError | None]:
     """Return the state after *event* given the one before it, and why it is rejected if it is.
 
     Beside its own auth events the event must pass auth against the state before it: a server could otherwise
     name a state in which its event is not allowed.
     """
-    after = dict(state)
     if event.event_id in rejected:
-        return after, None
+        return state, None
     try:
-        check_auth(event, _EventsOf(state, events))
+        check_auth(event, ResolvedState(state, events))
     except AuthRejectionError as error:
-        return after, error
+        return state, error
     if event.state_key is not None:
-        after[event.type, event.state_key] = event.event_id
-    return after, None
+        state = state.with_changes({(event.type, event.state_key): event.event_id})
+    return state, None
 
 
-class _EventsOf(Mapping[StateKey, Event]):
-    """A state map read as events."""
+def encode_snapshot(snapshot: Snapshot, chunks: Iterable[HeldChunk]) -> list[bytes]:
+    """Return the snapshot as the items of a SNAPSHOT chunk: a head, then how the events of *chunks* belong to it.
 
-    def __init__(self, state: Mapping[StateKey, EventId], events: Mapping[EventId, Event]) -> None:
-        self._state = state
-        self._events = events
-
-    def __getitem__(self, key: StateKey) -> Event:
-        return self._events[self._state[key]]
-
-    def __iter__(self) -> Iterator[StateKey]:
-        return iter(self._state)
-
-    def __len__(self) -> int:
-        return len(self._state)
-
-
-def encode_snapshot(snapshot: Snapshot) -> list[bytes]:
-    """Return the snapshot as the items of a SNAPSHOT chunk: a head, then entries and ids in pieces."""
+    *chunks* hold the room's verified events: what is in one is named by its place, since ids do not compress.
+    """
     head = {
         "after": snapshot.after,
         "rejected": sorted(snapshot.rejected),
@@ -110,37 +103,43 @@ def encode_snapshot(snapshot: Snapshot) -> list[bytes]:
         "unverified": sorted(snapshot.unverified),
         "note": snapshot.note,
     }
-    entries = [(*key, event_id) for key, event_id in snapshot.state.items()]
-    others = sorted(snapshot.closure.difference(snapshot.state.values()))
-    return [
-        orjson.dumps(head),
-        *(orjson.dumps({"entries": piece}) for piece in _pieces(entries)),
-        *(orjson.dumps({"others": piece}) for piece in _pieces(others)),
-    ]
+    unnamed = dict.fromkeys(snapshot.state.values(), _IN_STATE)
+    unnamed |= {event_id: _IN_CLOSURE for event_id in snapshot.closure if event_id not in unnamed}
+    items = [orjson.dumps(head)]
+    for chunk, event_ids in chunks:
+        marks = "".join([unnamed.pop(event_id, _ELSEWHERE) for event_id in event_ids])
+        if marks.strip(_ELSEWHERE):
+            items.append(orjson.dumps({"chunk": chunk.key, "marks": marks}))
+    return [*items, orjson.dumps({"ids": list(unnamed), "marks": "".join(unnamed.values())})]
 
 
-def decode_snapshot(items: Sequence[bytes]) -> Snapshot:
-    """Return what `encode_snapshot` encoded."""
+def decode_snapshot(
+    items: Sequence[bytes], events: EventTable, chunks: Iterable[HeldChunk]
+) -> Snapshot | None:
+    """Return what `encode_snapshot` encoded; None if some of its events are not held."""
     head = orjson.loads(items[0])
+    by_key = {chunk.key: event_ids for chunk, event_ids in chunks}
     state: dict[StateKey, EventId] = {}
-    closure: set[EventId] = set()
-    for item in items[1:]:
-        piece = orjson.loads(item)
-        for event_type, state_key, event_id in piece.get("entries", ()):
-            state[event_type, state_key] = EventId(event_id)
-        closure.update(piece.get("others", ()))
-    closure.update(state.values())
+    closure = EventIds(events)
+    for item in map(orjson.loads, items[1:]):
+        event_ids = item["ids"] if "ids" in item else by_key.get(item["chunk"])
+        if event_ids is None:
+            return None
+        for event_id, mark in zip(event_ids, item["marks"], strict=True):
+            if mark == _ELSEWHERE:
+                continue
+            if event_id not in events:
+                return None
+            closure.add(event_id)
+            kind, state_key = events.slot(event_id)
+            if mark == _IN_STATE and state_key is not None:
+                state[kind, state_key] = event_id
     return Snapshot(
         after=EventId(head["after"]),
-        state=state,
-        closure=frozenset(closure),
+        state=SharedState.of(state),
+        closure=closure,
         rejected=frozenset(head["rejected"]),
         left_out=frozenset(head["left_out"]),
         unverified=frozenset(head["unverified"]),
         note=head["note"],
     )
-
-
-def _pieces(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _ENTRIES_PER_ITEM):
-        yield values[start : start + _ENTRIES_PER_ITEM]

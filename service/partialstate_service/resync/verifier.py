@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from sys import intern
 from typing import Any, Protocol
 
 import orjson
@@ -158,7 +159,9 @@ def _sort_in(result: Verification, verdict: EventVerdict, body: bytes) -> None:
         result.malformed.append(verdict.text)
         return
     json = body if verdict.json is None else verdict.json
-    event = FetchedEvent(verdict.event_id, verdict.auth_event_ids, verdict.core, json, verdict.hash_matches)
+    # The id is in memory already, among those of the state; from the other process came another copy of it.
+    event_id = EventId(intern(verdict.event_id))
+    event = FetchedEvent(event_id, verdict.auth_event_ids, verdict.core, json, verdict.hash_matches)
     match verdict.kind:
         case VerdictKind.VALID:
             result.valid.append(event)
