@@ -41,6 +41,7 @@ test-faults: $(DEV)  ## Run the fault suite alone (three minutes); tests/faults/
 test-versions: $(DEV)  ## Run the fast tests on each other Python that is present.
 	@$(BIN)/python tests/python_versions.py
 
+# protos/released.binpb is the contract as last released (in protos/: buf build --exclude-source-info -o released.binpb).
 lint: $(DEV)  ## Check style, types, generated code and the contract.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -128,9 +128,10 @@ def test_the_stubs_are_those_of_the_protos():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_protos_are_in_order():
+@pytest.mark.parametrize("check", [["lint"], ["breaking", "--against", "released.binpb"]], ids=" ".join)
+def test_the_protos_are_in_order_and_break_nothing(check):
     buf = Path(sys.executable).with_name("buf")
     done = subprocess.run(
-        [buf, "lint"], cwd=ROOT / "protos", capture_output=True, text=True, timeout=60, check=False
+        [buf, *check], cwd=ROOT / "protos", capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout
