@@ -1,4 +1,4 @@
-"""The service, its verifiers and its store are killed at random instants, again and again; nothing is lost or wrong."""
+"""Services, their verifiers and their store are killed at random instants, again and again; nothing is lost or wrong."""
 
 import asyncio
 import random
@@ -13,13 +13,15 @@ from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
 from support.change_log import assert_one_owner_at_a_time, deepest_fall_of_progress, read_change_log
-from support.killable import killable_service
+from support.killable import killable_services
 from support.many_rooms import running_rooms
 from support.misbehaviours import STATE
 from support.resyncing import RoomOnStore, assert_exact
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
+# On the same store, as replicas of a deployment are.
+SERVICES = 2
 # What a crash may lose: the events that do not fill a chunk yet.
 CHUNK = 500
 # A killed service's rooms wait for the end of their leases, 15 s; they may be killed in their last attempt too.
@@ -37,8 +39,9 @@ async def run(rounds: int, seed: int, record_property) -> None:
         with tempfile.TemporaryDirectory(prefix="mps-") as name:
             directory = Path(name)
             rooms[0].authority.write_pem(directory / "ca.pem")
-            async with killable_service(rooms[0].homeserver, directory) as service:
-                settings = StoreSettings(data_dir=directory, url=service.store_url)
+            async with killable_services(rooms[0].homeserver, directory, SERVICES) as services:
+                url = services[0].store_url
+                settings = StoreSettings(data_dir=directory, url=url)
                 views, joined = [], []
                 for number in range(rounds):
                     if number % 2 == 0:
@@ -49,6 +52,7 @@ async def run(rounds: int, seed: int, record_property) -> None:
                             joined.append(await view.join())
                     # A random instant is the point here, not a way to wait for something.
                     await asyncio.sleep(rng.uniform(0, 1.2))
+                    service = rng.choice(services)
                     kill = rng.choice([service.kill_service, service.kill_verifier, service.kill_store])
                     await kill()
                 async with open_store(settings) as store:
@@ -56,13 +60,13 @@ async def run(rounds: int, seed: int, record_property) -> None:
                         view.store = store
                         await view.until(join.room_id, RoomStatus.AWAITING_IMPORT, timeout_s=LONGEST_S)
                         await assert_exact(view, join)
-                entries = read_change_log(service.store_url)
+                entries = read_change_log(url)
     claims = assert_one_owner_at_a_time(entries)
     fall = deepest_fall_of_progress(entries)
     assert fall <= CHUNK
     record_property(
         "figures",
-        f"{rounds} kills, {len(rooms)} rooms, {claims} claims; progress fell back by {fall} events at the most",
+        f"{rounds} kills, {SERVICES} services, {len(rooms)} rooms, {claims} claims; progress fell back by {fall} events at the most",
     )
 
 

@@ -1,10 +1,11 @@
-"""The service and its store as processes that are killed without a warning, and started again.
+"""Services and their store as processes that are killed without a warning, and started again.
 
 The store is a process of the test's own, so that the test can read it whatever happens to the service.
 """
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -85,15 +86,24 @@ class Killable:
 
 
 @asynccontextmanager
-async def killable_service(homeserver: SimulatedServer, directory: Path) -> AsyncIterator[Killable]:
-    """Run a store and a service; *directory* has a short path, and the certificate authority as `ca.pem`."""
+async def killable_services(
+    homeserver: SimulatedServer, directory: Path, count: int
+) -> AsyncIterator[list[Killable]]:
+    """Run one store and *count* services on it; *directory* has a short path, and a certificate authority, `ca.pem`."""
     with running_server(servers_here()[0], directory / "store") as store_socket:
-        killable = Killable(homeserver, directory, store_socket)
+        services = []
+        for number in range(count):
+            own = directory / str(number)
+            own.mkdir()
+            shutil.copy(directory / "ca.pem", own)
+            services.append(Killable(homeserver, own, store_socket))
         try:
-            await killable.start_service()
-            yield killable
+            for service in services:
+                await service.start_service()
+            yield services
         finally:
-            await killable.stop()
+            for service in services:
+                await service.stop()
 
 
 def _children(pid: int) -> list[int]:
