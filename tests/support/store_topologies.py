@@ -14,7 +14,7 @@ from support.store_server import ask
 
 # The server ends when our end of its standard input does, whatever became of us.
 _KEEPER = '"$@" >"$LOG" 2>&1 & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null; wait'
-_SLOTS = 16_384
+SLOTS = 16_384
 PRIMARIES = 3
 TAKEOVER_MS = 4_000
 _DURABLE = {
@@ -98,7 +98,7 @@ def sentinel_store(executable: str, directory: Path) -> Iterator[Deployment]:
 
 @contextmanager
 def cluster_store(executable: str, directory: Path) -> Iterator[Deployment]:
-    """Run three primaries with a replica each; the first one has the registry's slot."""
+    """Run three primaries with a replica each, and one more for the first one, which has the registry's slot."""
     options = _DURABLE | {
         "cluster-enabled": "yes",
         "cluster-node-timeout": str(TAKEOVER_MS),
@@ -107,17 +107,17 @@ def cluster_store(executable: str, directory: Path) -> Iterator[Deployment]:
     with ExitStack() as stack:
         nodes = [
             stack.enter_context(_server(executable, directory / f"node{i}", options))
-            for i in range(2 * PRIMARIES)
+            for i in range(2 * PRIMARIES + 1)
         ]
         for node in nodes[1:]:
             nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port))
         # The slot of {registry} is 3,850.
-        bounds = [(_SLOTS * i // PRIMARIES, _SLOTS * (i + 1) // PRIMARIES) for i in range(PRIMARIES)]
+        bounds = [(SLOTS * i // PRIMARIES, SLOTS * (i + 1) // PRIMARIES) for i in range(PRIMARIES)]
         for node, (first, end) in zip(nodes, bounds, strict=False):
             assert node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(end - 1)) == b"+OK\r\n"
         for node in nodes:
-            until(lambda node=node: b"cluster_known_nodes:6" in node.ask("CLUSTER", "INFO"))
-        for primary, replica in zip(nodes, nodes[PRIMARIES:], strict=False):
+            until(lambda node=node: b"cluster_known_nodes:7" in node.ask("CLUSTER", "INFO"))
+        for primary, replica in zip([*nodes[:PRIMARIES], nodes[0]], nodes[PRIMARIES:], strict=True):
             name = primary.ask("CLUSTER", "MYID").split(b"\r\n")[1].decode()
             until(lambda replica=replica, name=name: replica.ask("CLUSTER", "REPLICATE", name) == b"+OK\r\n")
         for node in nodes:
