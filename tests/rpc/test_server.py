@@ -14,10 +14,11 @@ from partialstate.v1 import check_service_pb2, rooms_service_pb2, watch_service_
 from partialstate_service.app import servicers
 from partialstate_service.metrics import Metrics
 from partialstate_service.rpc.credentials import TlsFiles
-from partialstate_service.rpc.server import CannotListenError, ServerConfig, running_server
+from partialstate_service.rpc.server import CannotListenError, ServerConfig
 from partialstate_service.settings import Settings
 from support.api import connected, refused, running_api
 from support.send_joins import sent_join
+from support.serving import running_server
 
 LIST = rooms_service_pb2.ListPartialRoomsRequest()
 CHECKS = health_pb2.HealthCheckRequest(service="partialstate.v1.CheckService")

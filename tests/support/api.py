@@ -29,13 +29,14 @@ from partialstate_service.domain.rooms import StateSummary
 from partialstate_service.matrix.event import Event
 from partialstate_service.metrics import Metrics
 from partialstate_service.ownership.given_events import stored_json
-from partialstate_service.rpc.server import ServerConfig, running_server
+from partialstate_service.rpc.server import ServerConfig
 from partialstate_service.settings import Settings
 from partialstate_service.store.open import Store, open_store
 from partialstate_service.store.protocol import Lease
 from partialstate_service.store.settings import StoreSettings
 from support.rooms import RoomBuilder
 from support.send_joins import US, SentJoin
+from support.serving import running_server
 
 CHUNK = 1000
 _LEASE_MS = 60_000

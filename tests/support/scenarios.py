@@ -44,13 +44,14 @@ from partialstate_service.matrix.hashes import event_id_of
 from partialstate_service.matrix.room_versions import EventIdFormat
 from partialstate_service.matrix.signing import sign_event
 from partialstate_service.metrics import Metrics
-from partialstate_service.rpc.server import ServerConfig, running_server
+from partialstate_service.rpc.server import ServerConfig
 from partialstate_service.settings import Settings
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
 from support.latch import Latch
 from support.recovered import Recovered
 from support.resyncing import resyncing
+from support.serving import running_server
 from support.worlds import RunningWorld
 
 SMALL = WorldSize(members=9, servers=3, messages=2)

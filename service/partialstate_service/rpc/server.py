@@ -121,18 +121,6 @@ async def api_server(config: ServerConfig) -> AsyncIterator[ApiServer]:
         yield server
 
 
-@asynccontextmanager
-async def running_server(servicers: Servicers, config: ServerConfig) -> AsyncIterator[str]:
-    """Serve until the end of the block, then drain; yields the address, with the port that was chosen."""
-    async with api_server(config) as server:
-        server.serve(servicers)
-        await server.start()
-        try:
-            yield server.address
-        finally:
-            await server.drain()
-
-
 def check_credentials(config: ServerConfig) -> None:
     """Read the files that say who is served, and by whom. Raises `OSError` and `InvalidCredentialsError`."""
     _known_clients(config)
