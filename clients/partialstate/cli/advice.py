@@ -14,7 +14,7 @@ def advice(error: PartialStateError, target: str) -> str:
     return f"{error.message.rstrip('.')}: {remedy}" if remedy else error.message
 
 
-def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911, PLR0912 - one line per error
+def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911 - one line per error
     match error:
         case errors.NotReconciledError():
             return "tell it the rooms that the homeserver holds as partial (`partialstate reconcile`)"
@@ -27,9 +27,7 @@ def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911, PLR0912 - 
         case errors.RoomNotPartialError():
             return "`partialstate rooms` lists the rooms that are"
         case errors.StaleGenerationError():
-            return f"the room was joined again, its generation is {error.current}"
-        case errors.JoinConfirmedError():
-            return "release it with --reason purged or left"
+            return f"its generation is {error.current}"
         case errors.ImportIncompleteError() if error.pending_events:
             return f"{error.pending_events} events still lack their state (`partialstate room --follow`)"
         case errors.ImportIncompleteError():
@@ -38,8 +36,6 @@ def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911, PLR0912 - 
             return f"the log ends at {error.log_position}"
         case errors.ListAgainError():
             return "begin anew without --after"
-        case errors.ResponseNotPartialError():
-            return "persist it as a full join, there is nothing to register"
         case errors.ServiceDefectError() if request_id := error.facts.get("request_id"):
             return f"the service's log has more under {request_id}"
         case _:

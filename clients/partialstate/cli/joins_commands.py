@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from partialstate.cli.exit_codes import ExitCode
 from partialstate.cli.inputs import held_room, read_bytes, read_json_lines, read_object
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.rooms_commands import Generation, Room, current_generation
@@ -93,20 +94,25 @@ async def reconcile(
             help="The state_token of `rooms --json` before the homeserver listed its rooms. (default: now)"
         ),
     ] = None,
-) -> None:
-    """Compare the homeserver's partial rooms with the registry; registers unknown ones, releases none."""
+) -> ExitCode:
+    """Compare the homeserver's partial rooms with the registry; registers unknown ones, releases none.
+
+    Exits with 8 if one of them could not be registered, or not with all its events.
+    """
     state_token = StateToken(token) if token else await _token_now(session)
     held = [held_room(value, where) for where, value in read_json_lines(rooms)]
     found = await session.client.reconcile_rooms(state_token, held)
+    exit_code = ExitCode.INVALID if found.failed else ExitCode.OK
     if session.output.as_json:
         session.output.json_line(shape(found))
-        return
+        return exit_code
     session.output.text(f"{found.agreed_count} rooms agree")
     _list_rooms(session, "registered now", found.registered)
     for failed in found.failed:
         session.output.text(f"cannot be registered: {failed.room_id}: {failed.reason}: {failed.message}")
     _list_rooms(session, "not held by the homeserver (release or confirm it)", found.unknown_to_homeserver)
     _list_rooms(session, "ended here (import it again or purge it)", found.ended)
+    return exit_code
 
 
 async def _token_now(session: Session) -> StateToken:

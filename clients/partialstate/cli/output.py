@@ -11,13 +11,22 @@ from rich.text import Text
 
 from partialstate.cli.json_shapes import line
 
+_WIDER_THAN_ANY_ROW = 10_000
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:  # a row is a line
+        console.width = _WIDER_THAN_ANY_ROW
+    return console
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """The standard output."""
 
     as_json: bool
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    console: Console = field(default_factory=_console)
 
     @property
     def is_live(self) -> bool:
@@ -52,7 +61,9 @@ class Output:
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
         """Print a table."""
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")  # an id that is cut short names nothing
         for row in rows:
             table.add_row(*(Text(plain(str(cell))) for cell in row))
         self.console.print(table, soft_wrap=False)

@@ -12,13 +12,14 @@ from partialstate.cli import json_shapes
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.resync_view import ResyncView, age_text, moment_text, progress_text
 from partialstate.cli.session import Session, command
+from partialstate.errors import RoomNotPartialError
 from partialstate.joins import ReleaseReason
 from partialstate.rooms import PartialRoom, RoomSnapshot, RoomStatus
 
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="The room's id (quote it: '!a:b').")]
 Generation = Annotated[
     int | None,
-    typer.Option(min=1, help="The generation that is meant. (default: the current one)"),
+    typer.Option(min=1, help="The generation that is meant. (default: the current one, or else the last)"),
 ]
 
 
@@ -49,10 +50,15 @@ def add_rooms_commands(app: typer.Typer) -> None:
 
 
 async def current_generation(session: Session, room_id: str, given: int | None) -> int:
-    """Return the generation that is meant."""
+    """Return the generation that is meant: of a room that is not partial any more the last, so that repeating is safe."""
     if given is not None:
         return given
-    return (await session.client.get_partial_room(room_id)).room.generation
+    try:
+        return (await session.client.get_partial_room(room_id)).room.generation
+    except RoomNotPartialError as error:
+        if not error.last_generation:
+            raise
+        return error.last_generation
 
 
 async def rooms(

@@ -83,6 +83,12 @@ def test_rooms(fake, run):
     assert "fetching events, 10 of 40 events" in text
 
 
+def test_ids_in_a_table_are_whole(fake, run):
+    room_id = f"!{'long' * 30}:a"
+    fake.on("ListPartialRooms", answering(list_of(rooms_pb.PartialRoom(room_id=room_id, generation=3))))
+    assert room_id in run("rooms").stdout
+
+
 def test_no_rooms(fake, run):
     fake.on("ListPartialRooms", answering(list_of()))
     assert run("rooms").stdout == "no partial rooms\n"
@@ -141,6 +147,15 @@ def test_release_means_the_current_generation_unless_told(fake, run):
     assert run("release", "!r:a", "--reason", "purged", "--generation", "2").exit_code == 0
     sent = [(call.request.generation, call.request.reason) for call in fake.calls("ReleaseRoom")]
     assert sent == [(3, rooms_pb.RELEASE_REASON_LEFT), (2, rooms_pb.RELEASE_REASON_PURGED)]
+
+
+def test_of_a_room_that_ended_its_last_generation_is_meant(fake, run):
+    ended = {"last_generation": "3", "ending": "IMPORTED"}
+    fake.on("GetPartialRoom", failing(grpc.StatusCode.NOT_FOUND, "ROOM_NOT_PARTIAL", **ended))
+    fake.on("ConfirmImport", answering(recovered_pb.ConfirmImportResponse(state_token=TOKEN)))
+    assert printed(run("confirm-import", "!r:a", "--position", "5", "--json"))["generation"] == 3
+    fake.on("GetPartialRoom", failing(grpc.StatusCode.NOT_FOUND, "ROOM_NOT_PARTIAL"))
+    assert run("confirm-import", "!r:a", "--position", "5").exit_code == 5
 
 
 CHECK = ("check", "--endpoint", "state_ids", "--origin", "b.example", "--room", "!r:a", "--event", "$e")
@@ -292,6 +307,7 @@ def test_reconcile(fake, run):
     }
     stdin = b'"!known:a"\n' + json.dumps(held).encode()
     result = run("reconcile", "-", stdin=stdin)
+    assert result.exit_code == 8
     assert result.stdout.splitlines() == [
         "1 rooms agree",
         "cannot be registered: !bad:a: INVALID_EVENT: no",
@@ -304,6 +320,7 @@ def test_reconcile(fake, run):
     assert [event.provisional_verdict for event in new.room.partial_events] == [1, 2]
     assert new.room.partial_events[1].pdu.event_id == "$y"
     assert new.room.optional_device_list_position == 4
+    del answer.failed[:]
     found = printed(run("reconcile", "-", "--token", "t0", "--json"))
     assert found["agreed_count"] == 1
     assert found["unknown_to_homeserver"][0]["room_id"] == "!left:a"
