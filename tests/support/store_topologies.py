@@ -175,7 +175,7 @@ def _kept(command: list[str], directory: Path) -> Iterator[int]:
         ["sh", "-c", _KEEPER, "sh", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin", "LOG": str(directory / "log")},
+        env={**os.environ, "LOG": str(directory / "log")},
     )
     assert process.stdin is not None
     assert process.stdout is not None
