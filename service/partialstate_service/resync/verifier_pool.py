@@ -63,9 +63,18 @@ class VerifierPool:
 
     async def warm_up(self) -> None:
         """Start all processes now, so that the first room does not wait for them."""
+        for _ in range(_ATTEMPTS - 1):
+            executor = self._executor
+            try:
+                return await self._started(executor)
+            except BrokenProcessPool:
+                # One that dies while it starts is replaced as any other is: it must not end the service.
+                self._replace(executor)
+        return await self._started(self._executor)
+
+    async def _started(self, executor: ProcessPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
-        starts = [loop.run_in_executor(self._executor, os.getpid) for _ in range(self._processes)]
-        await asyncio.gather(*starts)
+        await asyncio.gather(*(loop.run_in_executor(executor, os.getpid) for _ in range(self._processes)))
 
     def close(self) -> None:
         """End the processes; chunks in work are given up."""
