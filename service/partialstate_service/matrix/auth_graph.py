@@ -1,5 +1,6 @@
 """The graph that `auth_events` make of a room's events, and the questions state resolution asks of it."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -76,16 +77,21 @@ class ForwardAuthGraph:
 class IndexedAuthGraph:
     """Knows which events cite an event, so that an answer seldom needs a walk at all.
 
-    For rooms that are resolved many times: nearly every candidate is cited by some entry of the common state.
+    For rooms that are resolved many times: nearly every candidate is cited by some entry of the common state. The
+    index of a large room costs time and memory, so it is made only when the first question is asked; most rooms ask none.
     """
 
     def __init__(self, events: Mapping[EventId, Event]) -> None:
         self._events = events
         self._cited_by: dict[EventId, list[EventId]] = {}
         self._indexed: set[EventId] = set()
+        self._to_index: deque[Iterable[EventId]] = deque()
 
     def include(self, event_ids: Iterable[EventId]) -> None:
-        """Index these events and their auth chains, each event once. Raises `MissingEventError`."""
+        """Let later answers cover these events and their auth chains, which are held by then."""
+        self._to_index.append(event_ids)
+
+    def _index(self, event_ids: Iterable[EventId]) -> None:
         stack = [event_id for event_id in event_ids if event_id not in self._indexed]
         while stack:
             event_id = stack.pop()
@@ -99,7 +105,13 @@ class IndexedAuthGraph:
                     stack.append(auth_id)
 
     def in_auth_chain_of(self, common: CommonState, candidates: AbstractSet[EventId]) -> set[EventId]:
-        """Return those of *candidates* that are entries of *common* or in the auth chain of one."""
+        """Return those of *candidates* that are entries of *common* or in the auth chain of one.
+
+        Raises `MissingEventError` for an included event, or one of its auth chain, that is not held.
+        """
+        while self._to_index:
+            self._index(self._to_index[0])
+            self._to_index.popleft()
         # What was searched in vain for one candidate leads nowhere for the next one either.
         fruitless: set[EventId] = set()
         return {event_id for event_id in candidates if self._carries(event_id, common, fruitless)}

@@ -85,13 +85,13 @@ class Replay:
     def supply_state_after(self, prev: EventId, state: StateMap) -> None:
         """Tell the verified state after *prev*, an event outside the timeline; repeating is a no-op.
 
-        The events of *state* and their auth chains are held by now, else `MissingEventError` is raised. What is
-        told of an event that the timeline holds is not used: its own replay counts.
+        The events of *state* and their auth chains are held by now; a resolution raises `MissingEventError` otherwise.
+        What is told of an event that the timeline holds is not used: its own replay counts.
         """
         if prev in self._supplied or prev in self._timeline:
             return
-        self._graph.include(state.values())
-        self._supplied[prev] = self._shared(state)
+        self._supplied[prev] = shared = self._shared(state)
+        self._graph.include(shared.values())
         self._timeline.supply(prev)
 
     def missing_auth_events(self) -> frozenset[EventId]:

@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
@@ -234,12 +235,12 @@ class Recovery:
         """
         if not self._policy.cross_check:
             return snapshot
-        opinions: dict[ServerName, frozenset[EventId]] = {server: frozenset(ids.pdu_ids)}
-        by_server = {server: ids}
-        await self._ask_opinions(opinions, by_server, snapshot.after, wanted=1)
-        if len(set(opinions.values())) == 1:
+        opinions = {server: await asyncio.to_thread(_fingerprint, ids)}
+        lists = {opinions[server]: ids}
+        await self._ask_opinions(opinions, lists, snapshot.after, wanted=1)
+        if len(lists) == 1:
             return snapshot
-        await self._ask_opinions(opinions, by_server, snapshot.after, wanted=_SECOND_OPINIONS)
+        await self._ask_opinions(opinions, lists, snapshot.after, wanted=_SECOND_OPINIONS)
         votes = Counter(opinions.values())
         winner, count = votes.most_common(1)[0]
         others = len(opinions) - votes[opinions[server]]
@@ -250,19 +251,22 @@ class Recovery:
             return replace(snapshot, note=note)
         chosen = next(name for name, opinion in opinions.items() if opinion == winner)
         try:
-            better = await self._verified(chosen, by_server[chosen], snapshot.after)
+            better = await self._verified(chosen, lists[winner], snapshot.after)
         except (FederationError, SnapshotRefusedError) as refusal:
             return replace(snapshot, note=f"{note}; theirs cannot be verified: {refusal}")
         return replace(better, note=f"{note}; what {chosen} tells counts")
 
     async def _ask_opinions(
         self,
-        opinions: dict[ServerName, frozenset[EventId]],
-        by_server: dict[ServerName, StateIds],
+        opinions: dict[ServerName, bytes],
+        lists: dict[bytes, StateIds],
         after: EventId,
         wanted: int,
     ) -> None:
-        """Ask until *wanted* more servers have told the state after *after*, or enough have not."""
+        """Ask until *wanted* more servers have told the state after *after*, or enough have not.
+
+        *opinions* and *lists* get the fingerprint of what each told, and what each fingerprint stands for.
+        """
         failures = 0
         while wanted and failures < _SECOND_OPINIONS:
             candidates = self._sources.available(without=opinions.keys())
@@ -275,6 +279,11 @@ class Recovery:
                 self._sources.failed(error)
                 continue
             self._sources.succeeded(candidates[0])
-            opinions[candidates[0]] = frozenset(ids.pdu_ids)
-            by_server[candidates[0]] = ids
+            opinions[candidates[0]] = fingerprint = await asyncio.to_thread(_fingerprint, ids)
+            lists.setdefault(fingerprint, ids)
             wanted -= 1
+
+
+def _fingerprint(ids: StateIds) -> bytes:
+    """Return a hash of the ids of the state, whatever their order."""
+    return sha256("\n".join(sorted(ids.pdu_ids)).encode()).digest()
