@@ -27,6 +27,7 @@ INWARD = {
     "life": {"app", "domain", "store", "rpc", "metrics", "settings"},
     "logs": set(),
     "__main__": {"app", "life", "logs", "domain", "rpc", "settings"},
+    "entry_point": {"__main__"},
     "__init__": set(),
     # The demo plays the other servers and the homeserver: it may use the pure parts, and asks the service over gRPC.
     "demo": {"domain", "matrix", "federation"},

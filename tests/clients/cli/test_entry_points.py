@@ -15,6 +15,7 @@ from partialstate.cli.output import Output
 from partialstate.cli.resync_view import ResyncView, age_text
 from partialstate.v1 import rooms_service_pb2 as rooms_pb
 from partialstate.v1 import types_pb2
+from partialstate_service import entry_point as service_entry
 from partialstate_service.settings import Settings, load_settings
 from rich.console import Console
 from typer.testing import CliRunner
@@ -49,6 +50,13 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
         entry.main()
     assert exited.value.code == 1
     assert "pip install 'matrix-partial-state[cli]'" in capsys.readouterr().err
+
+
+def test_what_the_service_lacks_is_named(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "partialstate_service.__main__", raising=False)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert service_entry.main() == 1
+    assert "the service needs yaml: pip install 'matrix-partial-state[embedded]'" in capsys.readouterr().err
 
 
 def test_the_demo_gets_its_options_and_gives_its_exit_code(monkeypatch):
