@@ -120,10 +120,13 @@ async def open_connection(
                 _, connection = await loop.create_unix_connection(Connection, address.host)
             greetings = _greetings(login)
             replies = await connection.exchange(greetings)
-    except (OSError, TimeoutError, ssl.SSLError, ConnectionLostError) as error:
+    except BaseException as error:
+        # A cancellation may come together with the reply: nobody else knows the connection yet.
         if connection is not None:
             connection.close()
-        raise NotConnectedError(f"{address}: {error or type(error).__name__}") from error
+        if isinstance(error, (OSError, TimeoutError, ssl.SSLError, ConnectionLostError)):
+            raise NotConnectedError(f"{address}: {error or type(error).__name__}") from error
+        raise
     for (command, *_), reply in zip(greetings, replies, strict=True):
         # Some managed servers forbid CLIENT, and nothing hangs on a name.
         if isinstance(reply, ReplyError) and command != "CLIENT":
