@@ -10,11 +10,12 @@ from partialstate_service.domain.ids import EventId
 from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.matrix.parsing import parse_event
 from partialstate_service.matrix.signing import sign_event
+from partialstate_service.ownership.log_records import VerdictRecord
 from partialstate_service.ownership.registration import recorded
 from partialstate_service.resync.recovery import RecoveryPolicy
 from support.forked_rooms import Adds, say_after
 from support.misbehaviours import STATE, STATE_IDS
-from support.resyncing import IMPATIENT, assert_exact, now_ms, resyncing
+from support.resyncing import IMPATIENT, assert_exact, now_ms, recovered_state, resyncing
 
 SMALL = WorldSize(members=40, servers=5, messages=3)
 # Sorted before and after every other id.
@@ -71,3 +72,54 @@ async def test_one_server_whose_state_no_key_verifies_does_not_make_the_room_wai
         joined = await resync.join()
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         await assert_exact(resync, joined)
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+async def test_an_invented_prev_event_is_forgone_in_the_end(store, tmp_path, is_alone):
+    policy = replace(IMPATIENT, recovery=RecoveryPolicy(prev_patience_s=1.0))
+    async with resyncing(SMALL, store, tmp_path, policy=policy) as resync:
+        world = resync.running.world
+        joined = await resync.join()
+        prevs = [] if is_alone else [joined.join.event_id]
+        planted = say_after_invented(world, world.servers[1], INVENTED[0], *prevs)
+        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        assert INVENTED[0] in room.progress.last_failure
+        await resync.stop_workers()
+        honest = say_after(world, world.servers[3], joined.join.event_id)
+        await resync.record(joined, honest.event_id)
+        resync.start_worker("another")
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        records = await resync.records(joined)
+        verdicts = {r.event_id: r.accepted for r in records if isinstance(r, VerdictRecord)}
+        assert verdicts == {
+            joined.join.event_id: True,
+            honest.event_id: True,
+            planted.event_id: not is_alone,
+        }
+        assert await recovered_state(resync, joined) == dict(world.room.current_state())
+
+
+async def test_what_was_forgone_changes_no_verdict_should_it_turn_up_after_all(store, tmp_path):
+    policy = replace(IMPATIENT, recovery=RecoveryPolicy(prev_patience_s=1.0))
+    async with resyncing(SMALL, store, tmp_path, policy=policy) as resync:
+        world = resync.running.world
+        joined = await resync.join()
+        join_id = joined.join.event_id
+        hidden = say_after_invented(world, world.servers[1], join_id)
+        planted = say_after_invented(world, world.servers[1], hidden.event_id)
+        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await resync.stop_workers()
+        late = say_after_invented(world, world.servers[1], planted.event_id, hidden.event_id)
+        await store.registry.record_partial_events(joined.room_id, [hidden, late], None, now_ms())
+        resync.start_worker("another")
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        records = await resync.records(joined)
+        verdicts = {r.event_id: r.accepted for r in records if isinstance(r, VerdictRecord)}
+        assert verdicts == {
+            join_id: True,
+            hidden.event_id: True,
+            planted.event_id: False,
+            late.event_id: False,
+        }

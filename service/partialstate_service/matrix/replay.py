@@ -94,6 +94,14 @@ class Replay:
         self._graph.include(shared.values())
         self._timeline.supply(prev)
 
+    def forgo_prev(self, prev: EventId) -> None:
+        """Give up on a prev event that no server knows: what names it is judged by its other prev events alone.
+
+        An event with no other is judged by the empty state, which allows nothing. Should *prev* turn up after all, that
+        changes nothing for those who name it: they have been judged.
+        """
+        self._timeline.forgo(prev)
+
     def missing_auth_events(self) -> frozenset[EventId]:
         """Return what the auth chains of the events not yet replayed lack, without what was renounced."""
         gaps: set[EventId] = set()
@@ -181,7 +189,8 @@ class Replay:
 
     def _resolve_before(self, event: Event) -> SharedState:
         # Nothing is known only of prev events on a circle with the event.
-        known = (self._after.get(prev, self._supplied.get(prev)) for prev in event.prev_event_ids)
+        prevs = (prev for prev in event.prev_event_ids if not self._timeline.is_forgone(prev))
+        known = (self._after.get(prev, self._supplied.get(prev)) for prev in prevs)
         return self._resolve([state for state in known if state is not None])
 
     def _resolve(self, states: list[SharedState]) -> SharedState:
@@ -203,7 +212,7 @@ class Replay:
         """Return the replayed event whose state is the shortest way to *before*, and what to add and remove."""
         bases = [prev for prev in event.prev_event_ids if prev in self._before]
         bases = bases or list(islice(self._before, 1))
-        if not bases:
+        if not bases or not before:
             return None, before, frozenset()
         differences = {base: self._before[base].differing_keys(before) for base in bases}
         base = min(bases, key=lambda base: len(differences[base]))

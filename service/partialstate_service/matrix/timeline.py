@@ -20,6 +20,8 @@ class Timeline:
         self._done: set[EventId] = set()
         # Prev events outside the timeline whose state is known.
         self._supplied: set[EventId] = set()
+        # Prev events that nothing waits for, be they inside or outside.
+        self._forgone: set[EventId] = set()
         self._blocked_by: dict[EventId, set[EventId]] = {}
         self._dependents: dict[EventId, list[EventId]] = {}
         self._ready: deque[EventId] = deque()
@@ -32,15 +34,15 @@ class Timeline:
         if event.event_id in self._events:
             return
         self._events[event.event_id] = event
-        cited = {*event.prev_event_ids, *event.auth_event_ids}
+        prevs = set(event.prev_event_ids) - self._forgone
+        cited = prevs.union(event.auth_event_ids)
         for event_id in cited:
             self._dependents.setdefault(event_id, []).append(event.event_id)
-        blockers = {event_id for event_id in event.prev_event_ids if event_id not in self._supplied}
-        blockers |= cited & self._events.keys()
+        blockers = (prevs - self._supplied) | (cited & self._events.keys())
         self._blocked_by[event.event_id] = blockers - self._done
         # What counted as outside the timeline is inside now: its own replay is to be waited for.
         for dependent in self._dependents.get(event.event_id, ()):
-            if dependent in self._blocked_by:
+            if dependent in self._blocked_by and event.event_id not in self._forgone:
                 self._blocked_by[dependent].add(event.event_id)
         self._enqueue_if_ready(event.event_id)
 
@@ -49,6 +51,15 @@ class Timeline:
         if prev not in self._events:
             self._supplied.add(prev)
             self._release_dependents(prev)
+
+    def forgo(self, prev: EventId) -> None:
+        """Let no event wait for *prev* as a prev event, also should it come later."""
+        self._forgone.add(prev)
+        self._release_dependents(prev)
+
+    def is_forgone(self, prev: EventId) -> bool:
+        """Whether `forgo` was told of *prev*."""
+        return prev in self._forgone
 
     def done(self, event_id: EventId) -> None:
         """Note that the event was replayed: what waited for it no longer does."""

@@ -14,6 +14,7 @@ from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.federation.protocol import StateIds
 from partialstate_service.matrix.event import Event
+from partialstate_service.matrix.shared_state import SharedState
 from partialstate_service.resync.authorisation import AuthClosure, auth_closure, rejected_by_auth_events
 from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.fetcher import Fetcher
@@ -33,7 +34,14 @@ _SECOND_OPINIONS = 3
 
 
 class NoServerLeftError(Exception):
-    """Every candidate server is cooling down; the text says what failed last."""
+    """Every candidate server is cooling down; the text says what failed last.
+
+    `is_unknown`: some were asked for the state after an event, and all of them said that they know no such event.
+    """
+
+    def __init__(self, text: str, *, is_unknown: bool = False) -> None:
+        super().__init__(text)
+        self.is_unknown = is_unknown
 
 
 class KeysNeededError(SnapshotRefusedError):
@@ -54,6 +62,9 @@ class RecoveryPolicy:
     """Whether memberships that no key verifies are left out in the end, so that the room completes."""
     key_patience_s: float = 120.0
     """For how long missing keys are waited for, from when nothing else was missing."""
+    prev_patience_s: float = 24 * 3600.0
+    """For how long after the registration a prev event is sought that no server knows: whoever may speak in a room may
+    invent one. What names it is judged by its other prev events then, and the room completes."""
     other_opinions: int = 4
     """How many more servers are asked when a snapshot contains what it should not."""
 
@@ -69,6 +80,7 @@ class Recovery:
         held: HeldEvents,
         create_id: EventId,
         policy: RecoveryPolicy,
+        waited_s: Callable[[], float],
         patience_is_over: Callable[[], bool],
         on_expected: Callable[[int], object],
     ) -> None:
@@ -77,22 +89,37 @@ class Recovery:
         self._held = held
         self._create_id = create_id
         self._policy = policy
+        self._waited_s = waited_s
         self._patience_is_over = patience_is_over
         self._on_expected = on_expected
         self._lacking: dict[ServerName, FederationError] = {}
+        self._unknown_to: dict[EventId, set[ServerName]] = {}
 
     def leave_alone_who_lacked(self) -> None:
         """Let the servers that lacked an event since the last call cool down."""
         for error in self._lacking.values():
             self._sources.failed(error)
         self._lacking.clear()
+        self._unknown_to.clear()
 
-    def _note(self, error: FederationError) -> None:
+    def _note(self, error: FederationError, after: EventId) -> None:
         if error.outcome is Outcome.NOT_FOUND:
+            self._unknown_to.setdefault(after, set()).add(error.server)
             # Perhaps nobody has the event because somebody invented it: the server may have all others.
             self._lacking[error.server] = error
         else:
             self._sources.failed(error)
+
+    async def state_after_if_known(self, after: EventId, *, needed: bool) -> Snapshot:
+        """As `state_after`; but unless it is *needed*, an empty state where it was sought in vain for long enough."""
+        try:
+            return await self.state_after(after)
+        except NoServerLeftError as error:
+            if needed or not error.is_unknown or self._waited_s() < self._policy.prev_patience_s:
+                raise
+            note = f"no server knows {after!a}: what names it is judged by its other prev events"
+            nothing = frozenset[EventId]()
+            return Snapshot(after, SharedState(), EventIds(self._held.events), nothing, note=note)
 
     async def state_after(self, after: EventId) -> Snapshot:
         """Return the verified state after *after*.
@@ -114,7 +141,7 @@ class Recovery:
                 snapshot = await self._verified(server, ids, after)
             except FederationError as error:
                 last_failure = str(error)
-                self._note(error)
+                self._note(error, after)
                 if error.outcome is Outcome.TIMEOUT and server not in timed_out:
                     timed_out.add(server)
                 else:
@@ -143,7 +170,7 @@ class Recovery:
             return suspect
         if keys_needed is not None:
             raise KeysAwaitedError(str(keys_needed))
-        raise NoServerLeftError(last_failure)
+        raise NoServerLeftError(last_failure, is_unknown=bool(asked) and asked == self._unknown_to.get(after))
 
     async def _verified(self, server: ServerName, ids: StateIds, after: EventId) -> Snapshot:
         """Return the snapshot that *ids* of *server* describe, or raise `SnapshotRefusedError`."""

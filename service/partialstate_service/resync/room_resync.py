@@ -108,6 +108,10 @@ class RoomResync:
             segments=self._checkpoint.segments,
         )
         await self._take_up_recorded()
+        for prev in self._checkpoint.snapshots.keys() & self._recorded.keys():
+            # What was forgone may have turned up since; those who name it have been judged without it.
+            if (kept := await self._kept_snapshot(prev)) is not None and not kept.state:
+                self._replay.forgo_prev(prev)
         if not self._room.state_verified:
             await self._verify_seeds()
         self._recovery = self._new_recovery(await self._create_id())
@@ -190,6 +194,9 @@ class RoomResync:
     def _new_recovery(self, create_id: EventId) -> Recovery:
         policy = self._services.policy.recovery
 
+        def waited_s() -> float:
+            return (self._services.now_ms() - self._room.registered_at_ms) / 1000
+
         def patience_is_over() -> bool:
             now_ms = self._services.now_ms()
             return now_ms - self.board.keys_missing(now_ms) >= policy.key_patience_s * 1000
@@ -200,28 +207,35 @@ class RoomResync:
             held=self._held,
             create_id=create_id,
             policy=policy,
+            waited_s=waited_s,
             patience_is_over=patience_is_over,
             on_expected=self.board.expect,
         )
 
     def _in_turn(self, prevs: AbstractSet[EventId]) -> list[EventId]:
         """Return *prevs* with those of the join first, then in any order, so that none waits behind the same others."""
-        join = self._recorded.get(self._room.join_event_id)
-        first = () if join is None else join.prev_event_ids
+        first = self._prevs_of_join()
         return sorted(prevs, key=lambda prev: (prev not in first, self._services.jitter()))
+
+    def _prevs_of_join(self) -> Sequence[EventId]:
+        join = self._recorded.get(self._room.join_event_id)
+        return () if join is None else join.prev_event_ids
 
     async def _supply(self, prev: EventId) -> None:
         """Give the replay the verified state after *prev*, fetched unless it was before."""
         snapshot = await self._kept_snapshot(prev)
         if snapshot is None:
             self.board.stage(ResyncStage.FETCHING_EVENTS)
-            snapshot = await self._recovery.state_after(prev)
+            snapshot = await self._recovery.state_after_if_known(prev, needed=prev in self._prevs_of_join())
             await self._held.flush()
             owner = f"{self._lease.generation}.{self._lease.fencing}"
             items = await asyncio.to_thread(encode_snapshot, snapshot, self._held.chunks)
             chunk = await self._services.bulk.put(self._lease.room_id, ChunkKind.SNAPSHOT, owner, items)
             await self._services.registry.commit_snapshot(self._lease, prev, chunk)
         self.board.left_out(snapshot.left_out, snapshot.unverified, snapshot.note)
+        if not snapshot.state:
+            self._replay.forgo_prev(prev)
+            return
         self._rejected |= snapshot.rejected
         self._relevant.update(snapshot.closure)
         await asyncio.to_thread(self._replay.supply_state_after, prev, snapshot.state)
