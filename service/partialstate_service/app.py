@@ -55,6 +55,8 @@ def store_settings(settings: Settings) -> StoreSettings:
         data_dir=settings.data_dir,
         url=None if settings.store_url is None else settings.store_url.get_secret_value(),
         allow_unpersisted=settings.store_allow_unpersisted,
+        acknowledging_replicas=settings.store_acknowledging_replicas,
+        acknowledge_on_disk=settings.store_acknowledge_on_disk,
     )
 
 

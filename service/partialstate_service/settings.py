@@ -77,6 +77,7 @@ def _empty_is_none(value: object) -> object:
 _Server = Annotated[ServerName, AfterValidator(_server_name)]
 _Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 _Address = Annotated[str, AfterValidator(_address)]
+_OptionalCount = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_empty_is_none)]
 _OptionalAddress = Annotated[_Address | None, BeforeValidator(_empty_is_none)]
 _OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
 _OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
@@ -133,13 +134,19 @@ class Settings(BaseSettings):
     """After how long gRPC clients are asked to connect anew, so that they find new replicas; 0: never."""
 
     store_url: _OptionalSecret = None
-    """`redis://`, `rediss://` or `unix://` of a Redis or Valkey server. Empty: an embedded server."""
+    """`redis://`, `unix://`, `redis+sentinel://` or `redis+cluster://` (`rediss…` for TLS) of a Redis or Valkey. Empty: an embedded server."""
 
     data_dir: Path = Path("partialstate-data")
     """Where the embedded server keeps its data."""
 
     store_allow_unpersisted: bool = False
     """Whether a store without an append-only file is accepted: what it holds is lost when it stops."""
+
+    store_acknowledging_replicas: _OptionalCount = None
+    """How many of the store's replicas must have a change before it is acknowledged. Empty: 1 with Sentinel and Cluster, else 0."""
+
+    store_acknowledge_on_disk: bool = False
+    """Whether the store's primary and those replicas must also have it on disk (WAITAOF): each change takes about a second."""
 
     errcode: UnableSpelling = UnableSpelling.UNSTABLE
     """The spelling of MSC3895's error code: `unstable` or `stable`."""
