@@ -26,7 +26,7 @@ INWARD = {
     "app": {"domain", "matrix", "store", "federation", "ownership", "resync", "rpc", "metrics", "settings"},
     "life": {"app", "domain", "store", "rpc", "metrics", "settings"},
     "logs": set(),
-    "__main__": {"app", "life", "logs", "domain", "rpc", "settings"},
+    "__main__": {"app", "life", "logs", "domain", "rpc", "settings", "store.urls", "federation.transport"},
     "entry_point": {"__main__"},
     "__init__": set(),
     # The demo plays the other servers and the homeserver: it may use the pure parts, and asks the service over gRPC.

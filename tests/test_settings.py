@@ -199,6 +199,27 @@ def test_check_config_says_what_is_wrong(tmp_path, monkeypatch):
     assert run("serve").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "mistake"),
+    [
+        ("FEDERATION_CA_FILE", "/no/such.pem", "federation_ca_file: /no/such.pem"),
+        ("FEDERATION_CA_FILE", __file__, "federation_ca_file"),
+        ("STORE_URL", "http://user:secret@store.example", "redis://"),
+    ],
+)
+def test_check_config_finds_what_would_keep_the_service_from_starting(
+    tmp_path, monkeypatch, name, value, mistake
+):
+    monkeypatch.setenv("PARTIALSTATE_SIGNING_KEY_PATH", str(tmp_path / "signing.key"))
+    assert main(["generate-key", str(tmp_path / "signing.key")]) == 0
+    monkeypatch.setenv(PREFIX + name, value)
+    done = run("check-config")
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert mistake in line
+    assert "secret" not in line
+
+
 def test_a_generated_key_is_read_and_never_overwritten(tmp_path, capsys):
     path = tmp_path / "keys" / "signing.key"
     assert main(["generate-key", str(path)]) == 0

@@ -89,9 +89,19 @@ class Transport:
             await self._pools.pop(key).client.aclose()
 
 
+class InvalidAuthoritiesError(OSError):
+    """A file of certificate authorities cannot be read, or holds none."""
+
+
 def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return the context for all federation traffic; *ca_file* (PEM) replaces the system's authorities."""
-    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    """Return the context for all federation traffic; *ca_file* (PEM) replaces the system's authorities.
+
+    Raises `InvalidAuthoritiesError` if *ca_file* holds none.
+    """
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except OSError as error:
+        raise InvalidAuthoritiesError(f"federation_ca_file: {ca_file}: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
