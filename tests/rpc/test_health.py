@@ -116,3 +116,14 @@ async def test_probes_without_tls_learn_health_and_nothing_else(tmp_path):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await rooms.ListPartialRooms(rooms_service_pb2.ListPartialRoomsRequest())
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_connection_of_some_age_is_made_anew():
+    config = ServerConfig(listen="127.0.0.1:0", health_only=True, max_connection_age_s=0.2)
+    async with api_server(config) as server, grpc.aio.insecure_channel(server.address) as channel:
+        await server.start()
+        await channel.channel_ready()
+        async with asyncio.timeout(10):
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(PROCESS, wait_for_ready=True)).status == SERVING
