@@ -104,34 +104,30 @@ async def open_connection(
     address: Address, login: Login, tls: ssl.SSLContext | None, timeout_s: float
 ) -> Connection:
     """Connect and log in. Raises NotConnectedError, whose text is for the log."""
-    loop = asyncio.get_running_loop()
     connection: Connection | None = None
+    greetings = _greetings(login)
     try:
         async with asyncio.timeout(timeout_s):
-            if address.port:
-                _, connection = await loop.create_connection(
-                    Connection,
-                    address.host,
-                    address.port,
-                    ssl=tls,
-                    server_hostname=address.host if tls is not None else None,
-                )
-            else:
-                _, connection = await loop.create_unix_connection(Connection, address.host)
-            greetings = _greetings(login)
+            connection = await _connect(address, tls)
             replies = await connection.exchange(greetings)
+        _require_accepted(address, greetings, replies)
     except BaseException as error:
-        # A cancellation may come together with the reply: nobody else knows the connection yet.
         if connection is not None:
             connection.close()
-        if isinstance(error, (OSError, TimeoutError, ssl.SSLError, ConnectionLostError)):
+        if isinstance(error, OSError | TimeoutError | ConnectionLostError):
             raise NotConnectedError(f"{address}: {error or type(error).__name__}") from error
         raise
-    for (command, *_), reply in zip(greetings, replies, strict=True):
-        # Some managed servers forbid CLIENT, and nothing hangs on a name.
-        if isinstance(reply, ReplyError) and command != "CLIENT":
-            connection.close()
-            raise NotConnectedError(f"{address} refuses {command!s}: {reply}")
+    return connection
+
+
+async def _connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
+    loop = asyncio.get_running_loop()
+    if not address.port:
+        return (await loop.create_unix_connection(Connection, address.host))[1]
+    server_hostname = address.host if tls is not None else None
+    _, connection = await loop.create_connection(
+        Connection, address.host, address.port, ssl=tls, server_hostname=server_hostname
+    )
     return connection
 
 
@@ -144,3 +140,12 @@ def _greetings(login: Login) -> list[tuple[Argument, ...]]:
         greetings.append(("SELECT", login.db))
     greetings.append(("CLIENT", "SETNAME", "partialstate"))
     return greetings
+
+
+def _require_accepted(
+    address: Address, greetings: Sequence[tuple[Argument, ...]], replies: Sequence[Any]
+) -> None:
+    for (command, *_), reply in zip(greetings, replies, strict=True):
+        # Some managed servers forbid CLIENT, and nothing hangs on a name.
+        if isinstance(reply, ReplyError) and command != "CLIENT":
+            raise NotConnectedError(f"{address} refuses {command!s}: {reply}")
