@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
     )
     NO_ANSWER = 7, "the service is unreachable, not reconciled or too slow; check: no decision"
     INVALID = 8, "the request is malformed or too large"
-    UNAUTHENTICATED = 9, "the token or the certificate is missing or wrong"
+    UNAUTHENTICATED = 9, "the token or the certificate is missing or wrong, or may not call this"
     INTERRUPTED = 130, "ended by Ctrl-C"
 
     meaning: str
