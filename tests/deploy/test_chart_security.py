@@ -98,4 +98,6 @@ def test_the_settings_file_holds_no_url_of_a_store(release):
 
 def test_every_call_is_authenticated_unless_that_is_waived_by_name(release):
     settings = release.settings_file()
-    assert ("tls_client_ca_file" in settings or "token_file" in settings) != settings.get("allow_insecure", False)
+    assert ("tls_client_ca_file" in settings or "token_file" in settings) != settings.get(
+        "allow_insecure", False
+    )
