@@ -39,7 +39,7 @@ class ConnectionOptions:
         typer.Option(
             envvar="PARTIALSTATE_TOKEN_FILE",
             metavar="FILE",
-            help="A file whose first line is the service's token.",
+            help="A file with the service's token; of several, the first.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -89,10 +89,16 @@ class ConnectionOptions:
     def _token(self) -> str | None:
         if self.token_file is None:
             return None
-        token = read_text(self.token_file).strip().partition("\n")[0].strip()
-        if not token:
-            raise InputError(f"{self.token_file} holds no token")
-        return token
+        # The service's own file serves too: TOKEN, or NAME:ROLES TOKEN; NAME:ROLES alone is no token.
+        for line in read_text(self.token_file).splitlines():
+            match line.split():
+                case [first, *_] if first.startswith("#"):
+                    continue
+                case [token] if ":" not in token:
+                    return token
+                case [_, token]:
+                    return token
+        raise InputError(f"{self.token_file} holds no token")
 
     def _deadlines(self) -> Deadlines:
         if self.timeout is None:

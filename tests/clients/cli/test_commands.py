@@ -550,10 +550,13 @@ def test_a_service_that_is_not_there(run):
     assert result.stderr.startswith("partialstate: ")
 
 
-def test_the_target_and_the_token_come_from_the_environment(fake, tmp_path):
+@pytest.mark.parametrize(
+    "tokens", ["secret\nolder\n", "# who may call\n\ncert-name:frontend\nadmin:operator secret\nolder\n"]
+)
+def test_the_target_and_the_token_come_from_the_environment(fake, tmp_path, tokens):
     fake.on("ListPartialRooms", answering(list_of()))
     token = tmp_path / "tokens"
-    token.write_text("secret\nolder\n")
+    token.write_text(tokens)
     environment = {"PARTIALSTATE_TARGET": fake.target, "PARTIALSTATE_TOKEN_FILE": str(token)}
     assert CliRunner().invoke(app, ["rooms"], env=environment).exit_code == 0
     assert fake.calls("ListPartialRooms")[0].metadata["authorization"] == "Bearer secret"
