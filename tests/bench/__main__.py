@@ -13,7 +13,8 @@ MODULES = {
     "bench.matrix_events": ("matrix.parse_hash", "matrix.verify", "matrix.two_processes"),
     "bench.matrix_auth": ("matrix.event_auth",),
     "bench.matrix_resolve": ("matrix.resolve_50k",),
-    "bench.checks": ("check.unary",),
+    "bench.checks": ("check.unary", "check.stream", "check.batch", "check.latency", "check.two_replicas"),
+    "bench.registry": ("registry.10k_rooms",),
     "bench.routes": ("resync.route",),
     "bench.resyncs": ("resync.10k",),
 }

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 from partialstate.v1 import check_service_pb2 as pb
@@ -13,6 +15,15 @@ class Empty(pb_grpc.CheckServiceServicer):
 
     async def Check(self, request: pb.CheckRequest, context: object) -> pb.CheckResponse:  # noqa: N802
         return pb.CheckResponse()
+
+    async def StreamCheck(  # type: ignore[override]  # noqa: N802 - writes its answers, as the service does
+        self, request_iterator: AsyncIterator[pb.StreamCheckRequest], context: Any
+    ) -> None:
+        async for _ in request_iterator:
+            await context.write(pb.StreamCheckResponse())
+
+    async def BatchCheck(self, request: pb.BatchCheckRequest, context: object) -> pb.BatchCheckResponse:  # noqa: N802
+        return pb.BatchCheckResponse()
 
 
 async def main(target: str) -> None:
