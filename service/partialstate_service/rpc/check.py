@@ -2,7 +2,8 @@
 # ruff: noqa: N802 - the names are those of the RPCs
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import groupby
 from uuid import uuid4
 
 import structlog
@@ -12,7 +13,7 @@ from partialstate.v1 import check_service_pb2_grpc as pb_grpc
 from partialstate_service.domain.checks import CheckRequest, Decision, InvalidCheckError
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import StateToken
-from partialstate_service.ownership.checking import MAX_BATCH, Checking
+from partialstate_service.ownership.checking import MAX_BATCH, Checking, Freshness
 from partialstate_service.ownership.refusals import RefusedInputError, require_at_most
 from partialstate_service.rpc import convert
 from partialstate_service.rpc.check_messages import error_of, freshness_of, request_of, response_of
@@ -20,7 +21,7 @@ from partialstate_service.rpc.grpc_types import Context
 from partialstate_service.rpc.status import INTERNAL_ERROR, Failure, failure_of
 
 _STREAMED_AHEAD = 64
-"""How many requests of one stream are worked on at the same time."""
+"""How many requests of one stream may wait while others are worked on; more are not read from the connection."""
 
 _log = structlog.get_logger()
 
@@ -60,18 +61,25 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
     async def StreamCheck(  # type: ignore[override]  # writes its answers: see `Guard`
         self, request_iterator: AsyncIterator[pb.StreamCheckRequest], context: Context
     ) -> None:
-        """Decide requests as they come; answers keep the requests' order, work on them overlaps."""
-        answers: asyncio.Queue[asyncio.Task[pb.BatchCheckResult] | None] = asyncio.Queue(_STREAMED_AHEAD)
+        """Decide requests as they come, those together that wait; answers keep the requests' order."""
+        arrived: asyncio.Queue[pb.CheckRequest | None] = asyncio.Queue(_STREAMED_AHEAD)
 
         async def read() -> None:
             async for message in request_iterator:
-                await answers.put(group.create_task(self._streamed(message.request)))
-            await answers.put(None)
+                await arrived.put(message.request)
+            await arrived.put(None)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(read())
-            while (answer := await answers.get()) is not None:
-                await context.write(pb.StreamCheckResponse(result=await answer))
+            message = await arrived.get()
+            while message is not None:
+                waiting = [message]
+                while not arrived.empty() and (message := arrived.get_nowait()) is not None:
+                    waiting.append(message)
+                for result in await self._streamed(waiting):
+                    await context.write(pb.StreamCheckResponse(result=result))
+                if message is not None:
+                    message = await arrived.get()
 
     async def _decide(self, message: pb.CheckRequest) -> pb.CheckResponse:
         request = request_of(message)
@@ -79,16 +87,36 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
         self._observe(request.endpoint, decision)
         return response_of(decision, token)
 
-    async def _streamed(self, message: pb.CheckRequest) -> pb.BatchCheckResult:
+    async def _streamed(self, messages: Sequence[pb.CheckRequest]) -> list[pb.BatchCheckResult]:
+        """Decide requests of a stream; those that ask for the same freshness are decided on one registry."""
+        results: list[pb.BatchCheckResult] = []
+        items = [_item(message) for message in messages]
+        for freshness, run in groupby(items, key=lambda item: item[0]):
+            requests = [request for _, request in run]
+            if freshness is None:
+                results += [_no_decision(flaw) for flaw in requests if isinstance(flaw, RefusedInputError)]
+            else:
+                sound = [request for request in requests if isinstance(request, CheckRequest)]
+                results += await self._decided_together(sound, freshness)
+        return results
+
+    async def _decided_together(
+        self, requests: Sequence[CheckRequest], freshness: Freshness
+    ) -> list[pb.BatchCheckResult]:
         try:
-            return pb.BatchCheckResult(decision=await self._decide(message))
-        except Exception as error:  # noqa: BLE001 - the root of a streamed check: it must not end the others
+            decisions, token = await self._checking.check_all(requests, freshness)
+            return [self._result(*pair, token) for pair in zip(requests, decisions, strict=True)]
+        except Exception as error:  # noqa: BLE001 - the root of streamed checks: it must not end the stream
             failure = failure_of(error)
+            if (
+                failure is None and len(requests) > 1
+            ):  # one of them may be the cause: it must not fail the others
+                return [(await self._decided_together([one], freshness))[0] for one in requests]
             if failure is None:
                 request_id = uuid4().hex
                 _log.exception("check failed unexpectedly", request_id=request_id)
                 failure = INTERNAL_ERROR.with_facts(request_id=request_id)
-            return pb.BatchCheckResult(error=error_of(failure))
+            return [pb.BatchCheckResult(error=error_of(failure))] * len(requests)
 
     def _result(
         self, request: CheckRequest, decided: Decision | InvalidCheckError, token: StateToken
@@ -97,6 +125,13 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
             return _no_decision(decided)
         self._observe(request.endpoint, decided)
         return pb.BatchCheckResult(decision=response_of(decided, token))
+
+
+def _item(message: pb.CheckRequest) -> tuple[Freshness | None, CheckRequest | RefusedInputError]:
+    try:
+        return freshness_of(message), request_of(message)
+    except RefusedInputError as flaw:
+        return None, flaw
 
 
 def _request_or_flaw(message: pb.CheckRequest) -> CheckRequest | RefusedInputError:
