@@ -24,6 +24,7 @@ from partialstate_service.matrix.keys import parse_signing_key
 from partialstate_service.metrics import Metrics
 from partialstate_service.ownership.checking import Checking
 from partialstate_service.ownership.recovered_log import RecoveredLog
+from partialstate_service.resync.allocator import return_freed_memory
 from partialstate_service.resync.recovery import RecoveryPolicy
 from partialstate_service.resync.room_resync import ResyncPolicy, ResyncServices
 from partialstate_service.resync.verifier import Verifier
@@ -134,6 +135,7 @@ def servicers(settings: Settings, store: Store, metrics: Metrics) -> Servicers:
 @asynccontextmanager
 async def resyncing(settings: Settings, store: Store) -> AsyncIterator[None]:
     """Work on rooms within the block."""
+    return_freed_memory()
     config = FederationConfig(
         ca_file=settings.federation_ca_file,
         allowed_networks=settings.federation_allowed_networks,

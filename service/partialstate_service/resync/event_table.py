@@ -59,6 +59,11 @@ class EventTable(MutableMapping[EventId, Event]):
         """Return the number of an id, if it has one."""
         return self._numbers.get(event_id)
 
+    def own_id(self, event_id: EventId) -> EventId:
+        """Return an equal id: the one that the table has, if it has one, so that the other need not stay in memory."""
+        number = self._numbers.get(event_id)
+        return event_id if number is None else self._ids[number]
+
     def id_of(self, number: int) -> EventId:
         """Return the id with a number."""
         return self._ids[number]

@@ -4,9 +4,10 @@ Little missing: `/event`, spread over the servers that answer. Much missing: one
 Synapse does). What is held already is never fetched.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from sys import intern
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
@@ -15,6 +16,7 @@ from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.resync.doubtful import Doubtful
 from partialstate_service.resync.event_requests import EventRequests
 from partialstate_service.resync.held import HeldEvents
+from partialstate_service.resync.one_ahead import one_ahead
 from partialstate_service.resync.sources import Sources
 from partialstate_service.resync.verifier import Verifier
 
@@ -62,26 +64,26 @@ class Fetcher:
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
         """Return what *server* says the state before *event_id* is."""
         ids = await self._servers.state_ids(server, self._room_id, event_id)
-        # Another server's list, and the events themselves, bring the same ids again.
-        return StateIds(_interned(ids.pdu_ids), _interned(ids.auth_chain_ids))
+        own = self._held.events.own_id
+        return StateIds(tuple(map(own, ids.pdu_ids)), tuple(map(own, ids.auth_chain_ids)))
 
-    async def fetch_missing(self, server: ServerName, ids: StateIds, after: EventId) -> set[EventId]:
+    async def fetch_missing(self, server: ServerName, ids: StateIds, after: EventId) -> AbstractSet[EventId]:
         """Fetch what is not held of *ids* and of *after*; return what could not be had.
 
         Raises `FederationError` of *server* if it fails at what it alone can give.
         """
         everything = {*ids.pdu_ids, *ids.auth_chain_ids, after}
         self.doubtful = Doubtful(self._room_id, self._version)
-        missing = self._missing(everything)
+        missing = await asyncio.to_thread(self._missing, everything)
         if _is_much(missing, everything):
             await self._fetch_state(server, after, missing, named=len(everything))
-            missing = self._missing(everything)
+            missing = await asyncio.to_thread(self._missing, everything)
             if _is_much(missing, everything):
                 text = f"/state lacks {len(missing)} of the {len(everything)} events that /state_ids names"
                 raise FederationError(Outcome.INVALID, server, text=text)
         await self._fetch_events(missing, self._servers_for_event(server))
         await self._dispel_doubts(server, after, everything)
-        return self._missing(everything)
+        return (await asyncio.to_thread(self._missing, everything)).keys()
 
     async def fetch_events(self, wanted: Iterable[EventId]) -> None:
         """Fetch single events, each from the first server that gives it; those that nobody gives stay missing."""
@@ -95,7 +97,7 @@ class Fetcher:
         Signatures can be broken and content can be changed without changing an event's id; what does not verify
         counts only once others have sent it too.
         """
-        doubtful = self.doubtful.ids() & wanted
+        doubtful = _same(self.doubtful.ids() & wanted)
         for other in self._servers_for_event(None, without=server, at_most=_SERVERS_IN_DOUBT):
             if not doubtful:
                 break
@@ -106,7 +108,7 @@ class Fetcher:
                     self._sources.failed(error)
             else:
                 await self._fetch_events(doubtful, [other])
-            doubtful = self.doubtful.spoilt() & wanted
+            doubtful = _same(self.doubtful.spoilt() & wanted)
         await self._settle_altered(wanted)
 
     async def _settle_altered(self, wanted: set[EventId]) -> None:
@@ -116,8 +118,8 @@ class Fetcher:
 
     async def _fetch_events(self, wanted: Iterable[EventId], servers: Sequence[ServerName]) -> None:
         """Ask *servers* for *wanted* until each event is held or doubtful, or all were asked for it."""
-        wanted = set(wanted)
-        requests = EventRequests(self._servers, self._sources, wanted, servers)
+        wanted = _same(wanted)
+        requests = EventRequests(self._servers, self._sources, wanted.keys(), servers)
         left = requests.askable(wanted)
         while left:
             batch = left[:_BATCH_EVENTS]
@@ -128,9 +130,11 @@ class Fetcher:
             left = requests.askable(again) + left[_BATCH_EVENTS:]
         await self._held.flush()
 
-    def _missing(self, wanted: Iterable[EventId]) -> set[EventId]:
+    def _missing(self, wanted: Iterable[EventId]) -> dict[EventId, EventId]:
         doubtful = self.doubtful.ids()
-        return {event_id for event_id in wanted if event_id not in self._held and event_id not in doubtful}
+        return _same(
+            event_id for event_id in wanted if event_id not in self._held and event_id not in doubtful
+        )
 
     def _servers_for_event(
         self,
@@ -143,7 +147,7 @@ class Fetcher:
         return [*first, *self._sources.available(without=excluded)][:at_most]
 
     async def _fetch_state(
-        self, server: ServerName, after: EventId, missing: set[EventId], *, named: int
+        self, server: ServerName, after: EventId, missing: Mapping[EventId, EventId], *, named: int
     ) -> None:
         """Stream `/state` of *server* and hold those of *missing* that it brings and that verify.
 
@@ -152,7 +156,10 @@ class Fetcher:
         batch: list[bytes] = []
         size = 0
         count = 0
-        async with aclosing(self._servers.state(server, self._room_id, after)) as elements:
+        async with (
+            aclosing(self._servers.state(server, self._room_id, after)) as elements,
+            one_ahead() as verifying,
+        ):
             async for element in elements:
                 count += 1
                 if count > 2 * named + _BATCH_EVENTS:
@@ -161,27 +168,29 @@ class Fetcher:
                 batch.append(element.body)
                 size += len(element.body)
                 if len(batch) >= _BATCH_EVENTS or size >= _BATCH_BYTES:
-                    await self._verify_batch(batch, missing)
+                    await verifying.begin(self._verify_batch(batch, missing))
+                    batch = []
                     size = 0
-        await self._verify_batch(batch, missing)
+            await verifying.begin(self._verify_batch(batch, missing))
         await self._held.flush()
 
-    async def _verify_batch(self, batch: list[bytes], asked_for: set[EventId]) -> None:
-        """Verify and hold *batch*, and empty it. Events that nobody asked for are not held."""
-        bodies = batch[:]
-        batch.clear()
+    async def _verify_batch(self, bodies: Sequence[bytes], asked_for: Mapping[EventId, EventId]) -> None:
+        """Verify and hold *bodies*. Events that nobody asked for are not held; each that was is known by that id."""
         if not bodies:
             return
         self._fetched += len(bodies)
         notaries = self._sources.available()[:_NOTARIES]
-        result = await self._verifier.verify(bodies, self._version, self._room_id, notaries)
+        result = await self._verifier.verify(
+            bodies, self._version, self._room_id, notaries, known_ids=asked_for
+        )
         intact = self.doubtful.note(result, asked_for)
         await self._held.add_verified(intact)
         self._on_progress(self._fetched, self._held.verified)
 
 
-def _interned(event_ids: Iterable[EventId]) -> tuple[EventId, ...]:
-    return tuple([EventId(intern(event_id)) for event_id in event_ids])
+def _same(event_ids: Iterable[EventId]) -> dict[EventId, EventId]:
+    """Return a dict by which an id's equal is replaced by the id, so that there need not be two in memory."""
+    return {event_id: event_id for event_id in event_ids}
 
 
 def _is_much(part: Collection[EventId], whole: Collection[EventId]) -> bool:

@@ -67,6 +67,9 @@ class RecoveryPolicy:
     invent one. What names it is judged by its other prev events then, and the room completes."""
     other_opinions: int = 4
     """How many more servers are asked when a snapshot contains what it should not."""
+    max_unnamed_events: int = 20_000
+    """How many more events than its server's `/state_ids` named a snapshot may need, if some of them are not held: what
+    auth events name in turn is for their authors to choose, and need not end."""
 
 
 class Recovery:
@@ -176,14 +179,15 @@ class Recovery:
         """Return the snapshot that *ids* of *server* describe, or raise `SnapshotRefusedError`."""
         if not ids.pdu_ids:
             raise SnapshotRefusedError("the state is empty")
-        self._on_expected(len({*ids.pdu_ids, *ids.auth_chain_ids, after}))
+        named = len({*ids.pdu_ids, *ids.auth_chain_ids, after})
+        self._on_expected(named)
         missing = await self._fetcher.fetch_missing(server, ids, after)
         needed = {*ids.pdu_ids, after}
         unverifiable = self._unverifiable(needed)
         if gone := missing & needed:
             raise SnapshotRefusedError(f"{len(gone)} events of the state cannot be had, such as {min(gone)}")
         wanted = needed - unverifiable.keys() if unverifiable else needed
-        closure = await self._complete_auth_chains(wanted)
+        closure = await self._complete_auth_chains(wanted, named=named)
         self._require_omissible(unverifiable, closure.missing)
         # A matter of seconds in a large room, which the event loop has not got.
         return await asyncio.to_thread(self._judged, ids.pdu_ids, after, closure.held, unverifiable)
@@ -240,13 +244,21 @@ class Recovery:
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
                 raise needs(f"{event.event_id} of type {event.type!a:.64} cannot be verified")
 
-    async def _complete_auth_chains(self, wanted: Collection[EventId]) -> AuthClosure:
-        """Fetch what the auth closure lacks: some servers send the auth chain of something else."""
+    async def _complete_auth_chains(self, wanted: Collection[EventId], *, named: int) -> AuthClosure:
+        """Fetch what the auth closure lacks: some servers send the auth chain of something else.
+
+        Raises `SnapshotRefusedError` where the closure is much larger than the *named* events.
+        """
         events = self._held.events
         closure = await asyncio.to_thread(auth_closure, wanted, events)
         for _ in range(_CLOSURE_ROUNDS):
             if not closure.missing:
                 break
+            unnamed = len(closure.held) + len(closure.missing) - named
+            if unnamed > self._policy.max_unnamed_events:
+                raise SnapshotRefusedError(
+                    f"its auth chain needs {unnamed} events that its list does not name"
+                )
             before = len(events)
             await self._fetcher.fetch_events(closure.missing)
             if len(events) == before:
@@ -313,4 +325,7 @@ class Recovery:
 
 def _fingerprint(ids: StateIds) -> bytes:
     """Return a hash of the ids of the state, whatever their order."""
-    return sha256("\n".join(sorted(ids.pdu_ids)).encode()).digest()
+    fingerprint = sha256()
+    for event_id in sorted(ids.pdu_ids):
+        fingerprint.update(event_id.encode() + b"\n")
+    return fingerprint.digest()

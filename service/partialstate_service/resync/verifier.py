@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from sys import intern
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import orjson
@@ -81,8 +81,12 @@ class Verifier:
         version: RoomVersion,
         room_id: RoomId,
         notaries: Sequence[ServerName] = (),
+        known_ids: Mapping[EventId, EventId] = MappingProxyType({}),
     ) -> Verification:
-        """Return what each of *bodies* proves to be; *notaries* are servers of the room, asked for missing keys."""
+        """Return what each of *bodies* proves to be; *notaries* are servers of the room, asked for missing keys.
+
+        Event ids are taken from *known_ids* where these have them: from other processes come copies.
+        """
         wanted, key_ids = _needed_keys(bodies)
         keys = await self._keys.keys_for(wanted, also_ask=notaries, key_ids=key_ids)
         pieces = [
@@ -92,7 +96,7 @@ class Verifier:
         result = Verification()
         verdicts = (verdict for piece in await asyncio.gather(*pieces) for verdict in piece)
         for body, verdict in zip(bodies, verdicts, strict=True):
-            _sort_in(result, verdict, body)
+            _sort_in(result, verdict, body, known_ids)
         return result
 
 
@@ -154,13 +158,14 @@ def _server_in(identifier: str) -> ServerName | None:
         return None
 
 
-def _sort_in(result: Verification, verdict: EventVerdict, body: bytes) -> None:
+def _sort_in(
+    result: Verification, verdict: EventVerdict, body: bytes, known_ids: Mapping[EventId, EventId]
+) -> None:
     if verdict.kind is VerdictKind.MALFORMED:
         result.malformed.append(verdict.text)
         return
     json = body if verdict.json is None else verdict.json
-    # The id is in memory already, among those of the state; from the other process came another copy of it.
-    event_id = EventId(intern(verdict.event_id))
+    event_id = known_ids.get(verdict.event_id, verdict.event_id)
     event = FetchedEvent(event_id, verdict.auth_event_ids, verdict.core, json, verdict.hash_matches)
     match verdict.kind:
         case VerdictKind.VALID:
