@@ -16,7 +16,7 @@ from partialstate_service.domain.rooms import StateToken
 from partialstate_service.ownership.checking import MAX_BATCH, Checking, Freshness
 from partialstate_service.ownership.refusals import RefusedInputError, require_at_most
 from partialstate_service.rpc import convert
-from partialstate_service.rpc.check_messages import error_of, freshness_of, request_of, response_of
+from partialstate_service.rpc.check_messages import Responses, error_of, freshness_of, request_of
 from partialstate_service.rpc.grpc_types import Context
 from partialstate_service.rpc.status import INTERNAL_ERROR, Failure, failure_of
 
@@ -34,6 +34,7 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
     def __init__(self, checking: Checking, observe: Observe) -> None:
         self._checking = checking
         self._observe = observe
+        self._responses = Responses()
 
     async def Check(self, request: pb.CheckRequest, context: Context) -> pb.CheckResponse:
         """Decide one request."""
@@ -85,7 +86,7 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
         request = request_of(message)
         decision, token = await self._checking.check(request, freshness_of(message))
         self._observe(request.endpoint, decision)
-        return response_of(decision, token)
+        return self._responses.of(decision, token)
 
     async def _streamed(self, messages: Sequence[pb.CheckRequest]) -> list[pb.BatchCheckResult]:
         """Decide requests of a stream; those that ask for the same freshness are decided on one registry."""
@@ -124,7 +125,7 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
         if isinstance(decided, InvalidCheckError):
             return _no_decision(decided)
         self._observe(request.endpoint, decided)
-        return pb.BatchCheckResult(decision=response_of(decided, token))
+        return pb.BatchCheckResult(decision=self._responses.of(decided, token))
 
 
 def _item(message: pb.CheckRequest) -> tuple[Freshness | None, CheckRequest | RefusedInputError]:

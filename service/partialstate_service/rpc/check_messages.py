@@ -35,14 +35,18 @@ def request_of(message: pb.CheckRequest) -> CheckRequest:
     endpoint = _ENDPOINTS.get(message.endpoint)
     if endpoint is None:
         raise convert.invalid_field("endpoint", "endpoint must be one that this service knows")
+    # Every access to a message's field makes an object anew: of many requests, most have few fields.
+    candidates, allow_rooms = message.candidates, message.allow_room_ids
     return CheckRequest(
         endpoint=endpoint,
         origin=convert.server_name(message.origin, "origin"),
-        room_id=convert.room_id(message.room_id) if message.room_id else None,
-        event_ids=tuple(convert.event_id(text, "event_ids") for text in message.event_ids),
-        user_id=convert.user_id(message.user_id, "user_id") if message.user_id else None,
-        candidates=tuple(map(_candidate, message.candidates)),
-        allow_room_ids=tuple(convert.room_id(text, "allow_room_ids") for text in message.allow_room_ids),
+        room_id=convert.room_id(room_id) if (room_id := message.room_id) else None,
+        event_ids=tuple([convert.event_id(text, "event_ids") for text in message.event_ids]),
+        user_id=convert.user_id(user_id, "user_id") if (user_id := message.user_id) else None,
+        candidates=tuple(map(_candidate, candidates)) if candidates else (),
+        allow_room_ids=tuple([convert.room_id(text, "allow_room_ids") for text in allow_rooms])
+        if allow_rooms
+        else (),
         user_in_a_full_allow_room=_optional(message, "optional_user_in_a_full_allow_room"),
         user_invited_or_joined=_optional(message, "optional_user_invited_or_joined"),
         can_issue_invite=_optional(message, "optional_can_issue_invite"),
@@ -67,16 +71,36 @@ def freshness_of(message: pb.CheckRequest | pb.BatchCheckRequest) -> Freshness:
 
 def response_of(decision: Decision, token: StateToken) -> pb.CheckResponse:
     """Return the message of a decision."""
-    return pb.CheckResponse(
+    message = pb.CheckResponse(
         verdict=_VERDICTS[decision.verdict],
         reason=_REASONS[decision.reason],
         generation=decision.generation or 0,
-        optional_error=_error(decision.error),
-        optional_error_instead_of_forbidden=_error(decision.optional_error_instead_of_forbidden),
-        visible_event_ids=decision.visible_event_ids,
-        walk_from_event_ids=decision.walk_from,
         state_token=convert.token_message(token),
     )
+    if decision.error is not None:
+        message.optional_error.CopyFrom(_error(decision.error))
+    if decision.optional_error_instead_of_forbidden is not None:
+        message.optional_error_instead_of_forbidden.CopyFrom(
+            _error(decision.optional_error_instead_of_forbidden)
+        )
+    message.visible_event_ids.extend(decision.visible_event_ids)
+    message.walk_from_event_ids.extend(decision.walk_from)
+    return message
+
+
+class Responses:
+    """The messages of decisions. That of the last one is used again: most requests concern no partial room."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Decision, StateToken, pb.CheckResponse] | None = None
+
+    def of(self, decision: Decision, token: StateToken) -> pb.CheckResponse:
+        """Return the message of a decision, which must not be changed."""
+        if self._last is not None and self._last[0] is decision and self._last[1] is token:
+            return self._last[2]
+        message = response_of(decision, token)
+        self._last = decision, token, message
+        return message
 
 
 def error_of(failure: Failure) -> pb.CheckError:
@@ -94,11 +118,11 @@ def _candidate(message: pb.Candidate) -> Candidate:
 
 
 def _optional(message: pb.CheckRequest, field: str) -> bool | None:
-    value: bool = getattr(message, field)
-    return value if message.HasField(field) else None  # type: ignore[arg-type]  # one of three names
-
-
-def _error(error: MatrixError | None) -> types_pb.MatrixError | None:
-    if error is None:
+    if not message.HasField(field):  # type: ignore[arg-type]  # one of three names
         return None
+    value: bool = getattr(message, field)
+    return value
+
+
+def _error(error: MatrixError) -> types_pb.MatrixError:
     return types_pb.MatrixError(http_status=error.http_status, errcode=error.errcode, error=error.error)
