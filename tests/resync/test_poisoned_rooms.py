@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from partialstate_service.demo.resident.behaviour import Lying
+from partialstate_service.demo.resident.behaviour import Honest, Lying
+from partialstate_service.demo.resident.lies import omits_auth_chain
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.ids import EventId
 from partialstate_service.domain.rooms import RoomStatus
@@ -14,7 +15,7 @@ from partialstate_service.ownership.log_records import VerdictRecord
 from partialstate_service.ownership.registration import recorded
 from partialstate_service.resync.recovery import RecoveryPolicy
 from support.forked_rooms import Adds, say_after
-from support.misbehaviours import STATE, STATE_IDS
+from support.misbehaviours import EVENT, STATE, STATE_IDS
 from support.resyncing import IMPATIENT, assert_exact, now_ms, recovered_state, resyncing
 
 SMALL = WorldSize(members=40, servers=5, messages=3)
@@ -123,3 +124,24 @@ async def test_what_was_forgone_changes_no_verdict_should_it_turn_up_after_all(s
             planted.event_id: False,
             late.event_id: False,
         }
+
+
+async def test_auth_events_that_no_list_names_are_sought_up_to_a_bound(store, tmp_path):
+    policy = replace(IMPATIENT, recovery=RecoveryPolicy(max_unnamed_events=3))
+    async with resyncing(SMALL, store, tmp_path, policy=policy) as resync:
+        world, residents = resync.running.world, resync.running.residents
+        user = world.servers[1].user("u1")
+        for number in range(12):
+            renamed = {"membership": "join", "displayname": f"Name {number}"}
+            world.room.say(world.servers[1], user, "m.room.member", renamed, user, now_ms=world.tick())
+        for server in world.servers:
+            residents.behave(server.name, Lying(omits_auth_chain), STATE, STATE_IDS)
+        joined = await resync.join()
+        room = await resync.until(joined.room_id, RoomStatus.STALLED)
+        assert {record.outcome for record in room.progress.servers} == {"invalid"}
+        # Of the twelve, and the event that the state is the one before of.
+        asked_for = {r.uri for r in residents.log.requests if r.endpoint is EVENT}
+        assert len(asked_for) <= 3 + 1
+        residents.behave(world.creator.name, Honest(), STATE, STATE_IDS)
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
