@@ -25,7 +25,8 @@ MAX_ID_BYTES = 255
 # The grammar allows dns names, IPv4 literals and bracketed IPv6 literals, each with an optional port.
 _SERVER_NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,255})(?::(?P<port>[0-9]{1,5}))?")
 _MAX_PORT = 65535
-_OPAQUE_ID = re.compile(r"[^\s\x00]+")
+# Opaque; but ids are shown to people, and nobody's software makes them of what steers a terminal (C0, DEL, C1).
+_OPAQUE_ID = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 # Users of old servers have localparts of any characters, or none ("Historical User IDs"): their events must be accepted.
 _HISTORICAL_USER_ID = re.compile(r"[^\x00\ud800-\udfff]+")
 

@@ -59,7 +59,8 @@ def room_id_names_create(attempt: Attempt) -> bool:
     """2, from version 12: the create event of the state is the one that the room id is made from."""
     if attempt.create.event_id[1:] != attempt.event.room_id[1:]:
         reject(
-            AuthRule.ROOM_ID_NAMES_CREATE, f"{attempt.create.event_id} does not make {attempt.event.room_id}"
+            AuthRule.ROOM_ID_NAMES_CREATE,
+            f"{attempt.create.event_id!a} does not make {attempt.event.room_id!a}",
         )
     return False
 

@@ -91,7 +91,7 @@ def auth_events_are_accepted(
     """3.3."""
     for auth_event in auth_events:
         if auth_event.event_id in rejected:
-            reject(AuthRule.AUTH_EVENTS_REJECTED, f"the auth event {auth_event.event_id} was rejected")
+            reject(AuthRule.AUTH_EVENTS_REJECTED, f"the auth event {auth_event.event_id!a} was rejected")
 
 
 def auth_events_have_create(
@@ -108,4 +108,6 @@ def auth_events_are_of_room(
     """3.5: power in one room is not power in another."""
     for auth_event in auth_events:
         if auth_event.room_id != event.room_id:
-            reject(AuthRule.AUTH_EVENTS_ROOM, f"{auth_event.event_id} is of the room {auth_event.room_id}")
+            reject(
+                AuthRule.AUTH_EVENTS_ROOM, f"{auth_event.event_id!a} is of the room {auth_event.room_id!a}"
+            )

@@ -46,7 +46,7 @@ def parse_given(data: bytes, version: RoomVersion, room: RoomId, field: str, eve
         if given and given != event.event_id:
             raise RefusedInputError(
                 InputFlaw.EVENT_ID_MISMATCH,
-                f"{field} is given as {given!a:.80} but its id is {event.event_id}",
+                f"{field} is given as {given!a:.80} but its id is {event.event_id!a}",
                 field=field,
                 given=given[:255],
                 computed=event.event_id,

@@ -185,7 +185,9 @@ class Recovery:
         needed = {*ids.pdu_ids, after}
         unverifiable = self._unverifiable(needed)
         if gone := missing & needed:
-            raise SnapshotRefusedError(f"{len(gone)} events of the state cannot be had, such as {min(gone)}")
+            raise SnapshotRefusedError(
+                f"{len(gone)} events of the state cannot be had, such as {min(gone)!a}"
+            )
         wanted = needed - unverifiable.keys() if unverifiable else needed
         closure = await self._complete_auth_chains(wanted, named=named)
         self._require_omissible(unverifiable, closure.missing)
@@ -237,12 +239,12 @@ class Recovery:
         if missing:
             needs = KeysNeededError if missing <= keyless.keys() else SnapshotRefusedError
             raise needs(
-                f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)}"
+                f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)!a}"
             )
         for event in unverifiable.values():
             needs = KeysNeededError if event.event_id in keyless else SnapshotRefusedError
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
-                raise needs(f"{event.event_id} of type {event.type!a:.64} cannot be verified")
+                raise needs(f"{event.event_id!a} of type {event.type!a:.64} cannot be verified")
 
     async def _complete_auth_chains(self, wanted: Collection[EventId], *, named: int) -> AuthClosure:
         """Fetch what the auth closure lacks: some servers send the auth chain of something else.
@@ -283,7 +285,9 @@ class Recovery:
         votes = Counter(opinions.values())
         winner, count = votes.most_common(1)[0]
         others = len(opinions) - votes[opinions[server]]
-        note = f"{others} of {len(opinions)} servers tell another state after {snapshot.after} than {server}"
+        note = (
+            f"{others} of {len(opinions)} servers tell another state after {snapshot.after!a} than {server}"
+        )
         if count * 2 <= len(opinions):
             winner = opinions.get(self._sources.joined_via or server, opinions[server])
         if winner == opinions[server]:

@@ -260,7 +260,7 @@ class RoomResync:
             still_missing = self._replay.missing_auth_events()
             if missing <= still_missing:
                 raise NoServerLeftError(
-                    f"{len(still_missing)} auth events of recorded events cannot be had, such as {min(still_missing)}"
+                    f"{len(still_missing)} auth events of recorded events cannot be had, such as {min(still_missing)!a}"
                 )
             missing = still_missing
 
