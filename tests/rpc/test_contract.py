@@ -63,6 +63,7 @@ EXAMPLES: list[Exception] = [
     *(checks.InvalidCheckError(flaw, "text") for flaw in checks.InvalidCheck),
     errors.RoomNotPartialError(ROOM),
     errors.StaleGenerationError(ROOM, Generation(1), Generation(2)),
+    errors.OtherRoomVersionError(ROOM, "10", "11"),
     errors.JoinConfirmedError(ROOM, Generation(1)),
     errors.RoomAbandonedError(ROOM),
     errors.MissingEventsError(ROOM, frozenset({EventId("$a")})),

@@ -1,9 +1,12 @@
 """What the homeserver asks of the registry."""
 
+from dataclasses import replace
+
 import pytest
 from partialstate_service.domain.errors import (
     ImportIncompleteError,
     JoinConfirmedError,
+    OtherRoomVersionError,
     PositionOutOfRangeError,
     RoomAbandonedError,
     RoomNotPartialError,
@@ -64,6 +67,17 @@ class TestRegister:
         with pytest.raises(RoomNotPartialError) as raised:
             await store.registry.get(ROOM)
         assert raised.value.tombstone == await store.registry.tombstone(ROOM, JOIN)
+
+    async def test_a_second_join_with_another_room_version_is_refused_and_changes_nothing(self, store):
+        first = await register(store)
+        before = await store.registry.get(ROOM)
+        other = replace(join(event_id="$join2"), room_version="10" if join().room_version != "10" else "9")
+        with pytest.raises(OtherRoomVersionError) as raised:
+            await register(store, other, NOW + 1)
+        assert (raised.value.given, raised.value.current) == (other.room_version, join().room_version)
+        assert await store.registry.get(ROOM) == before
+        assert (await register(store)).generation == first.generation
+        assert [event.event_id for event in await store.registry.recorded_events(ROOM)] == [JOIN]
 
     async def test_a_second_join_raises_the_generation_and_keeps_what_was_recorded(self, store):
         first, _ = await make_ready(store)

@@ -12,6 +12,7 @@ class PartialStateError(Exception):
     PartialStateError
     ├── RoomNotPartialError
     ├── StaleGenerationError
+    ├── OtherRoomVersionError
     ├── JoinConfirmedError
     ├── RoomAbandonedError
     ├── MissingEventsError
@@ -43,6 +44,19 @@ class StaleGenerationError(PartialStateError):
         self.given = given
         self.current = current
         super().__init__(f"generation {given} of the room {room_id!a} is not the current one, {current}")
+
+
+class OtherRoomVersionError(PartialStateError):
+    """A join names another room version than the one that the room is partial with; a room's version never changes."""
+
+    def __init__(self, room_id: RoomId, given: str, current: str) -> None:
+        self.room_id = room_id
+        self.given = given
+        self.current = current
+        super().__init__(
+            f"the room {room_id!a} is partial with the version {current!a:.32}, the request says {given!a:.32}: "
+            "release the room as PURGED first if that was wrong"
+        )
 
 
 class JoinConfirmedError(PartialStateError):

@@ -143,6 +143,15 @@ def _stale_generation(error: errors.StaleGenerationError) -> Failure:
     )
 
 
+def _other_room_version(error: errors.OtherRoomVersionError) -> Failure:
+    return Failure(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        ErrorReason.ERROR_REASON_WRONG_ROOM_VERSION,
+        str(error),
+        {"given": error.given, "found": error.current},
+    )
+
+
 def _missing_events(error: errors.MissingEventsError) -> Failure:
     ids = ""
     for event_id in sorted(error.event_ids):
@@ -204,6 +213,7 @@ _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
     InvalidCheckError: _invalid_check,
     errors.RoomNotPartialError: _room_not_partial,
     errors.StaleGenerationError: _stale_generation,
+    errors.OtherRoomVersionError: _other_room_version,
     errors.MissingEventsError: _missing_events,
     errors.ImportIncompleteError: _import_incomplete,
     errors.PositionOutOfRangeError: _position_out_of_range,

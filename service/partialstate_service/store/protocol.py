@@ -190,6 +190,7 @@ class Registry(Protocol):
         the end (tombstones); then the *seeds* are not committed. Another join of a room that is partial (or ABANDONED) raises the generation: recorded events, seeds, verified
         chunks and snapshots are kept, servers are united, the log begins anew at position 0 with nothing acknowledged, every recorded event is
         pending again, and a lease held is lost. Known only by the worker: `state_verified` becomes False.
+        Raises OtherRoomVersion if that room has another version: its events cannot be read as two.
         """
 
     async def confirm_join(self, room_id: RoomId, generation: Generation) -> StateToken:

@@ -5,7 +5,11 @@ import json
 import secrets
 from collections.abc import Collection, Sequence
 
-from partialstate_service.domain.errors import RoomNotPartialError, StoreUnavailableError
+from partialstate_service.domain.errors import (
+    OtherRoomVersionError,
+    RoomNotPartialError,
+    StoreUnavailableError,
+)
 from partialstate_service.domain.ids import EventId, Generation, RoomId, ServerName
 from partialstate_service.domain.rooms import Ending, Progress, StateSummary, StateToken
 from partialstate_service.store.changes import Changes, Reply, refuse
@@ -56,6 +60,8 @@ class Registrations:
                 *(int(join.priority), _optional(join.device_list_position), int(join.confirmed)),
                 *map(chunk_text, seeds),
             )
+            if reply[0] == b"OTHER_VERSION":
+                raise OtherRoomVersionError(room_id, join.room_version, reply[4].decode())
             if reply[0] != b"LIFE":
                 self._lives.forget(room_id)
                 return _registered(reply)

@@ -2,7 +2,7 @@
 -- Make a room partial, or raise its generation.
 -- ARGV: join event, life (that of the room, or an announced new one), now, forget tombstones before, initial progress, version, via, servers,
 --   acls, join rules, visibilities, priority, device-list position ('' if none), confirmed, then the seed chunks.
--- Returns REGISTERED | ALREADY_REGISTERED generation | ENDED generation ending | LIFE | CHUNK_GONE
+-- Returns REGISTERED | ALREADY_REGISTERED generation | ENDED generation ending | OTHER_VERSION version | LIFE | CHUNK_GONE
 local join, life, now, keep_from, progress = shift(), shift(), shift(), shift(), shift()
 local known = redis.call('HGET', JOINS, join)
 if known then
@@ -20,6 +20,9 @@ elseif not redis.call('ZSCORE', UNCOMMITTED, 'L ' .. life .. ' ' .. ROOM_ID) the
   return reply('LIFE')
 end
 local version, via, servers = shift(), shift(), shift()
+if room and room.version ~= version then
+  return reply('OTHER_VERSION', room.version)
+end
 local acls, join_rules, visibilities = shift(), shift(), shift()
 local priority, devices, confirmed = shift(), shift(), shift()
 local seeds = { unpack(ARGV, argument + 1) }
