@@ -22,7 +22,7 @@ from support.tls import server_context
 from .conftest import OpenFederation
 
 ROOM, EVENT = RoomId("!room"), EventId("$event")
-QUICK = FederationLimits(discovery_timeout_s=1, connect_timeout_s=0.3, response_timeout_s=3)
+QUICK = FederationLimits(discovery_timeout_s=1, connect_timeout_s=2, response_timeout_s=5)
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
