@@ -140,7 +140,7 @@ def test_renounced_auth_events_reject_what_rests_on_them() -> None:
     room.replay.add(unknown)
     room.recover()
     assert room.replay.missing_auth_events() == {"$unknown"}
-    room.replay.renounce_auth_events([EventId("$unknown")])
+    room.replay.renounce_auth_chain(unknown.event_id, EventId("$unknown"))
     assert room.replay.missing_auth_events() == frozenset()
     rejection = room.advance()[unknown.event_id].rejection
     assert rejection is not None
@@ -193,5 +193,5 @@ def test_an_abandoned_advance_is_taken_up_again() -> None:
     assert next(steps).event_id == join.event_id
     steps.close()  # type: ignore[attr-defined]  # it is a generator
     assert set(room.advance()) == {message.event_id}
-    room.replay.renounce_auth_events([EventId("$unknown")])
+    room.replay.renounce_auth_chain(unknown.event_id, EventId("$unknown"))
     assert set(room.advance()) == {unknown.event_id}

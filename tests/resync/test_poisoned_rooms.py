@@ -32,6 +32,16 @@ def say_after_invented(world, server, invented, *prevs):
     return recorded(parse_event(signed, world.room.version), accepted=True)
 
 
+def say_with_invented_auth(world, server, invented, *prevs):
+    """Let *server* say something that cites an auth event that never was."""
+    sender = server.user(f"u{world.servers.index(server)}")
+    raw = world.room.template(sender, "m.room.message", {"body": "!"}, None, world.tick())
+    raw["prev_events"] = [*prevs]
+    raw["auth_events"] = [*raw["auth_events"], invented]
+    signed = sign_event(raw, world.room.version, server.name, server.key)
+    return recorded(parse_event(signed, world.room.version), accepted=True)
+
+
 async def test_what_was_altered_in_the_send_join_response_is_had_unaltered_from_others(store, tmp_path):
     async with resyncing(SMALL, store, tmp_path) as resync:
         join = await resync.running.join_partially()
@@ -123,6 +133,43 @@ async def test_what_was_forgone_changes_no_verdict_should_it_turn_up_after_all(s
             hidden.event_id: True,
             planted.event_id: False,
             late.event_id: False,
+        }
+
+
+async def test_an_invented_auth_event_holds_up_nothing_and_rejects_its_event_in_the_end(store, tmp_path):
+    async with resyncing(SMALL, store, tmp_path) as resync:
+        world = resync.running.world
+        await resync.stop_workers()
+        joined = await resync.join()
+        join_id = joined.join.event_id
+        planted = say_with_invented_auth(world, world.servers[1], INVENTED[0], join_id)
+        honest = say_after(world, world.servers[3], join_id)
+        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await resync.record(joined, honest.event_id)
+        resync.start_worker()
+        room = await resync.until(joined.room_id, RoomStatus.STALLED)
+        assert room.pending_events == 1
+        assert INVENTED[0] in room.progress.last_failure
+        await resync.stop_workers()
+        policy = replace(IMPATIENT, recovery=RecoveryPolicy(prev_patience_s=0.0))
+        resync.services = replace(resync.services, policy=policy)
+        resync.start_worker("impatient")
+        room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        assert INVENTED[0] in room.progress.last_failure
+        await resync.stop_workers()
+        late = say_after_invented(world, world.servers[2], planted.event_id, honest.event_id)
+        await store.registry.record_partial_events(joined.room_id, [late], None, now_ms())
+        resync.services = replace(resync.services, policy=IMPATIENT)
+        # What is decided is decided, for a worker with more patience too.
+        resync.start_worker("another")
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        records = await resync.records(joined)
+        verdicts = {r.event_id: r.accepted for r in records if isinstance(r, VerdictRecord)}
+        assert verdicts == {
+            join_id: True,
+            honest.event_id: True,
+            planted.event_id: False,
+            late.event_id: True,
         }
 
 

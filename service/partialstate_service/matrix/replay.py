@@ -6,7 +6,7 @@ known: its state is their resolution, and it is authorised anew by its own auth 
 anyone thought of it before. Sources: server-server API v1.19, "Checks performed on receipt of a PDU"; MSC3902.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
@@ -64,7 +64,8 @@ class Replay:
         self._timeline = Timeline()
         self._graph = IndexedAuthGraph(events)
         self._closure = ClosureCheck(events)
-        self._renounced: set[EventId] = set()
+        # What is rejected for want of an auth event, and of which.
+        self._renounced: dict[EventId, EventId] = {}
         self._rejections: dict[EventId, AuthRejectionError] = {}
         self._rejected = _EitherSet(rejected, self._rejections.keys())
         self._supplied: dict[EventId, SharedState] = {}
@@ -103,15 +104,21 @@ class Replay:
         self._timeline.forgo(prev)
 
     def missing_auth_events(self) -> frozenset[EventId]:
-        """Return what the auth chains of the events not yet replayed lack, without what was renounced."""
-        gaps: set[EventId] = set()
-        for event in self._timeline.pending():
-            gaps |= self._closure.gaps(event)
-        return frozenset(gaps - self._renounced)
+        """Return what the auth chains of the events not yet replayed lack, without those that were renounced."""
+        return frozenset().union(*self.auth_gaps().values())
 
-    def renounce_auth_events(self, event_ids: Iterable[EventId]) -> None:
-        """Give up on events that no server has: every event whose auth chain lacks one will be rejected."""
-        self._renounced.update(event_ids)
+    def auth_gaps(self) -> Mapping[EventId, AbstractSet[EventId]]:
+        """Return the events not yet replayed whose auth chains lack something and were not renounced, and what it is."""
+        pending = (event for event in self._timeline.pending() if event.event_id not in self._renounced)
+        gaps = {event.event_id: self._closure.gaps(event) for event in pending}
+        return {event_id: lacking for event_id, lacking in gaps.items() if lacking}
+
+    def renounce_auth_chain(self, event_id: EventId, lacking: EventId) -> None:
+        """Give up on the auth chain of an event, which lacks *lacking*, an event that no server has: it is rejected.
+
+        So it stays should *lacking* turn up after all.
+        """
+        self._renounced[event_id] = lacking
 
     def advance(self) -> Iterator[Replayed]:
         """Replay all that is ready, each event once, an event after those that it cites.
@@ -158,11 +165,11 @@ class Replay:
     def _replay_ready(self, postponed: list[EventId]) -> Iterator[Replayed]:
         """Replay what waits for no event of the timeline; *postponed* gets what waits for auth events."""
         while (event := self._timeline.take_ready()) is not None:
-            gaps = self._closure.gaps(event)
-            if gaps <= self._renounced:
-                yield self._replay(event, self._resolve_before(event), _unavailable(gaps))
-            else:
+            lacking = self._renounced.get(event.event_id)
+            if lacking is None and self._closure.gaps(event):
                 postponed.append(event.event_id)
+            else:
+                yield self._replay(event, self._resolve_before(event), _unavailable(lacking))
 
     def _replay(self, event: Event, before: SharedState, obstacle: AuthRejectionError | None) -> Replayed:
         rejection = obstacle or self._recheck(event, before)
@@ -232,10 +239,10 @@ class _EitherSet:
         return event_id in self._one or event_id in self._other
 
 
-def _unavailable(gaps: AbstractSet[EventId]) -> AuthRejectionError | None:
-    if not gaps:
+def _unavailable(lacking: EventId | None) -> AuthRejectionError | None:
+    if lacking is None:
         return None
-    text = f"its auth chain needs {min(gaps)!a}, which no server has"
+    text = f"its auth chain needs {lacking!a}, which no server has"
     return AuthRejectionError(AuthRule.AUTH_EVENTS_REJECTED, text)
 
 

@@ -37,12 +37,21 @@ class EventRequests:
         self._sources = sources
         self._servers = list(servers)
         self._asked: dict[EventId, set[ServerName]] = {event_id: set() for event_id in wanted}
+        self._unknown_to: dict[EventId, set[ServerName]] = {event_id: set() for event_id in wanted}
 
     def askable(self, event_ids: Iterable[EventId]) -> list[EventId]:
         """Return, in order, which of *event_ids* there is still somebody to ask for."""
         return sorted(
             event_id for event_id in event_ids if not self._asked[event_id].issuperset(self._servers)
         )
+
+    def unknown(self) -> set[EventId]:
+        """Return the events that somebody was asked for, and that everybody who was asked for them does not know."""
+        return {
+            event_id
+            for event_id, asked in self._asked.items()
+            if asked and asked == self._unknown_to[event_id]
+        }
 
     async def bodies(self, event_ids: Sequence[EventId]) -> list[bytes]:
         """Return the first answer for each of *event_ids*; those that nobody gives are absent."""
@@ -74,7 +83,9 @@ class EventRequests:
                 turn.arrived(event_id, await self._federation.event(server, event_id))
             except FederationError as error:
                 # One event that a server lacks says nothing about its snapshots.
-                if error.outcome is not Outcome.NOT_FOUND and server in self._servers:
+                if error.outcome is Outcome.NOT_FOUND:
+                    self._unknown_to[event_id].add(server)
+                elif server in self._servers:
                     self._servers.remove(server)
                     self._sources.failed(error)
             finally:

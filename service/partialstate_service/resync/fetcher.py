@@ -64,6 +64,9 @@ class Fetcher:
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
         """Return what *server* says the state before *event_id* is."""
         ids = await self._servers.state_ids(server, self._room_id, event_id)
+        return await asyncio.to_thread(self._with_own_ids, ids)
+
+    def _with_own_ids(self, ids: StateIds) -> StateIds:
         own = self._held.events.own_id
         return StateIds(tuple(map(own, ids.pdu_ids)), tuple(map(own, ids.auth_chain_ids)))
 
@@ -85,11 +88,17 @@ class Fetcher:
         await self._dispel_doubts(server, after, everything)
         return (await asyncio.to_thread(self._missing, everything)).keys()
 
-    async def fetch_events(self, wanted: Iterable[EventId]) -> None:
-        """Fetch single events, each from the first server that gives it; those that nobody gives stay missing."""
+    async def fetch_events(
+        self, wanted: Iterable[EventId], *, at_most: int = _SERVERS_PER_EVENT
+    ) -> AbstractSet[EventId]:
+        """Fetch single events, each from the first of *at_most* servers that gives it.
+
+        Those that nobody gives stay missing; those are returned of which every server that was asked knows nothing.
+        """
         wanted = set(wanted)
-        await self._fetch_events(wanted, self._servers_for_event(None))
+        unknown = await self._fetch_events(wanted, self._servers_for_event(None, at_most=at_most))
         await self._settle_altered(wanted)
+        return unknown
 
     async def _dispel_doubts(self, server: ServerName, after: EventId, wanted: set[EventId]) -> None:
         """Ask others for what *server* sent in a form that anybody can make of a good event.
@@ -116,8 +125,13 @@ class Fetcher:
         await self._held.add_verified(self.doubtful.take_altered(wanted))
         await self._held.flush()
 
-    async def _fetch_events(self, wanted: Iterable[EventId], servers: Sequence[ServerName]) -> None:
-        """Ask *servers* for *wanted* until each event is held or doubtful, or all were asked for it."""
+    async def _fetch_events(
+        self, wanted: Iterable[EventId], servers: Sequence[ServerName]
+    ) -> AbstractSet[EventId]:
+        """Ask *servers* for *wanted* until each event is held or doubtful, or all were asked for it.
+
+        Returns those that nobody who was asked knows.
+        """
         wanted = _same(wanted)
         requests = EventRequests(self._servers, self._sources, wanted.keys(), servers)
         left = requests.askable(wanted)
@@ -129,6 +143,7 @@ class Fetcher:
             again = (e for e in batch if e not in self._held and e not in self.doubtful.key_unknown)
             left = requests.askable(again) + left[_BATCH_EVENTS:]
         await self._held.flush()
+        return requests.unknown()
 
     def _missing(self, wanted: Iterable[EventId]) -> dict[EventId, EventId]:
         doubtful = self.doubtful.ids()

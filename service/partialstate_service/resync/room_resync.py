@@ -26,6 +26,12 @@ from partialstate_service.resync.recovery import (
     Recovery,
     RecoveryPolicy,
 )
+from partialstate_service.resync.renunciations import (
+    decode_renunciation,
+    encode_renunciation,
+    renounced_among,
+    renunciation_name,
+)
 from partialstate_service.resync.seeds import create_event_of, summarise, summary_is_verified
 from partialstate_service.resync.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from partialstate_service.resync.sources import Sources
@@ -112,6 +118,9 @@ class RoomResync:
             # What was forgone may have turned up since; those who name it have been judged without it.
             if (kept := await self._kept_snapshot(prev)) is not None and not kept.state:
                 self._replay.forgo_prev(prev)
+        for name, event_id in renounced_among(self._checkpoint.snapshots):
+            items = await self._services.bulk.records(self._checkpoint.snapshots[name])
+            self._replay.renounce_auth_chain(event_id, decode_renunciation(items))
         if not self._room.state_verified:
             await self._verify_seeds()
         self._recovery = self._new_recovery(await self._create_id())
@@ -125,17 +134,7 @@ class RoomResync:
         await self._take_up_recorded()
         failures: dict[EventId, NoServerLeftError | KeysAwaitedError] = {}
         try:
-            while missing := self._replay.missing_prevs() - failures.keys():
-                for prev in self._in_turn(missing):
-                    try:
-                        await self._supply(prev)
-                    except (NoServerLeftError, KeysAwaitedError) as error:
-                        # Whoever may speak in a room may name a prev event that never was; others go on.
-                        failures[prev] = error
-                        if len(failures) >= _FAILED_PREVS:
-                            raise next(iter(failures.values())) from error
-                # States may become ready one by one: those are handed over before the next is fetched.
-                await self._replay_and_log()
+            await self._supply_prevs(failures)
         finally:
             self._recovery.leave_alone_who_lacked()
         try:
@@ -145,6 +144,20 @@ class RoomResync:
         for failure in failures.values():
             raise failure
         self.board.stage(ResyncStage.DONE)
+
+    async def _supply_prevs(self, failures: dict[EventId, NoServerLeftError | KeysAwaitedError]) -> None:
+        """Give the replay the states that it lacks; *failures* gets those that are not to be had, some at most."""
+        while missing := self._replay.missing_prevs() - failures.keys():
+            for prev in self._in_turn(missing):
+                try:
+                    await self._supply(prev)
+                except (NoServerLeftError, KeysAwaitedError) as error:
+                    # Whoever may speak in a room may name a prev event that never was; others go on.
+                    failures[prev] = error
+                    if len(failures) >= _FAILED_PREVS:
+                        return
+            # States may become ready one by one: those are handed over before the next is fetched.
+            await self._replay_and_log()
 
     async def report(self, status: RoomStatus | None = None) -> None:
         """Report the progress if there is any news in it, and *status* if one is given."""
@@ -194,9 +207,6 @@ class RoomResync:
     def _new_recovery(self, create_id: EventId) -> Recovery:
         policy = self._services.policy.recovery
 
-        def waited_s() -> float:
-            return (self._services.now_ms() - self._room.registered_at_ms) / 1000
-
         def patience_is_over() -> bool:
             now_ms = self._services.now_ms()
             return now_ms - self.board.keys_missing(now_ms) >= policy.key_patience_s * 1000
@@ -207,7 +217,7 @@ class RoomResync:
             held=self._held,
             create_id=create_id,
             policy=policy,
-            waited_s=waited_s,
+            waited_s=self._waited_s,
             patience_is_over=patience_is_over,
             on_expected=self.board.expect,
         )
@@ -252,17 +262,43 @@ class RoomResync:
         return await asyncio.to_thread(decode_snapshot, items, self._held.events, self._held.chunks)
 
     async def _complete_auth_chains(self) -> None:
-        """Fetch the auth events of recorded events that are not held; without them there is no verdict."""
-        missing = self._replay.missing_auth_events()
-        while missing:
+        """Fetch the auth events of recorded events that are not held; without them there is no verdict.
+
+        What no server knows is sought for as long as a prev event; then what rests on it is rejected.
+        """
+        policy = self._services.policy.recovery
+        is_over = self._waited_s() >= policy.prev_patience_s
+        sought: set[EventId] = set()
+        while missing := self._replay.missing_auth_events() - sought:
+            sought |= missing
+            if len(sought) > policy.max_unnamed_events:
+                break
             self.board.stage(ResyncStage.FETCHING_EVENTS)
-            await self._fetcher.fetch_events(missing)
-            still_missing = self._replay.missing_auth_events()
-            if missing <= still_missing:
-                raise NoServerLeftError(
-                    f"{len(still_missing)} auth events of recorded events cannot be had, such as {min(still_missing)!a}"
-                )
-            missing = still_missing
+            unknown = await self._fetcher.fetch_events(
+                missing, at_most=_SERVERS_BEFORE_RENOUNCING if is_over else _SERVERS_PER_AUTH_EVENT
+            )
+            if is_over:
+                await self._renounce(unknown)
+        if still_missing := self._replay.missing_auth_events():
+            raise NoServerLeftError(
+                f"{len(still_missing)} auth events of recorded events cannot be had, such as {min(still_missing)!a}"
+            )
+
+    async def _renounce(self, unknown: AbstractSet[EventId]) -> None:
+        """Reject what needs one of *unknown*, and keep that: it holds for every later worker, whatever turns up."""
+        for event_id, gaps in self._replay.auth_gaps().items():
+            if not (lacking := gaps & unknown):
+                continue
+            owner = f"{self._lease.generation}.{self._lease.fencing}"
+            items = encode_renunciation(min(lacking))
+            chunk = await self._services.bulk.put(self._lease.room_id, ChunkKind.SNAPSHOT, owner, items)
+            await self._services.registry.commit_snapshot(self._lease, renunciation_name(event_id), chunk)
+            self._replay.renounce_auth_chain(event_id, min(lacking))
+            note = f"no server knows {min(lacking)!a}: what needs it for its auth is rejected"
+            self.board.left_out(frozenset(), frozenset(), note)
+
+    def _waited_s(self) -> float:
+        return (self._services.now_ms() - self._room.registered_at_ms) / 1000
 
     async def _replay_and_log(self) -> None:
         """Replay what is ready and hand it over; what another worker has handed over is not repeated."""
@@ -295,6 +331,9 @@ class RoomResync:
 
 
 _SEED_BATCH = 500
+_SERVERS_PER_AUTH_EVENT = 5
+_SERVERS_BEFORE_RENOUNCING = 50
+"""How many servers must know nothing of an auth event, if there are so many, before what needs it is rejected."""
 _FAILED_PREVS = 10
 """After how many prev events whose state nobody gives an attempt ends: inventing them costs nothing, asking does."""
 
