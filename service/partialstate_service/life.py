@@ -10,7 +10,7 @@ import structlog
 
 from partialstate_service.app import resyncing, server_config, servicers, store_settings
 from partialstate_service.domain.errors import NotReconciledError, StoreUnavailableError
-from partialstate_service.metrics import Metrics, served_metrics
+from partialstate_service.metrics import Metrics, served_metrics, watched_loop
 from partialstate_service.rpc.server import ApiServer, api_server
 from partialstate_service.settings import Role, Settings
 from partialstate_service.store.open import Store, open_store
@@ -54,6 +54,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         api_server(server_config(settings)) as server,
         served_metrics(metrics, settings.metrics_listen),
+        watched_loop(metrics),
         asyncio.TaskGroup() as group,
     ):
         waited_enough = asyncio.Event()

@@ -5,7 +5,7 @@ from collections import Counter as Tally
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,6 +13,9 @@ from partialstate_service.domain.checks import Decision
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import ResyncStage, RoomStatus
 from partialstate_service.store.protocol import Mirror
+
+_LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_LAG_PERIOD_S = 0.02
 
 
 class Metrics:
@@ -26,6 +29,12 @@ class Metrics:
             ("endpoint", "verdict", "reason"),
             registry=self.registry,
         )
+        self._loop_lag = Histogram(
+            "partialstate_event_loop_lag_seconds",
+            "How much later than it should the event loop gets to something, looked at every 20 ms.",
+            buckets=_LAG_BUCKETS_S,
+            registry=self.registry,
+        )
         # `labels` validates what it is given each time; a check has no time for that.
         self._counters: dict[tuple[str, str, str], Counter] = {}
 
@@ -36,6 +45,10 @@ class Metrics:
         if counter is None:
             counter = self._counters[key] = self._checks.labels(*key)
         counter.inc()
+
+    def observe_loop_lag(self, lag_s: float) -> None:
+        """Count one look at the event loop."""
+        self._loop_lag.observe(lag_s)
 
     def observe_rooms(self, mirror: Mirror) -> None:
         """Tell what *mirror* holds whenever the metrics are read."""
@@ -84,6 +97,25 @@ class _Rooms(Collector):
             "How long ago this replica was last known to have seen every change.",
             value=self._mirror.staleness_s,
         )
+
+
+@asynccontextmanager
+async def watched_loop(metrics: Metrics) -> AsyncIterator[None]:
+    """Tell *metrics* how late the event loop is, until the end of the block."""
+    loop = asyncio.get_running_loop()
+
+    async def watch() -> None:
+        while True:
+            due_s = loop.time() + _LAG_PERIOD_S
+            await asyncio.sleep(_LAG_PERIOD_S)
+            metrics.observe_loop_lag(max(loop.time() - due_s, 0.0))
+
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(watch(), name="event loop lag")
+        try:
+            yield
+        finally:
+            watching.cancel()
 
 
 @asynccontextmanager

@@ -226,6 +226,8 @@ class Recovery:
     def _unverifiable(self, needed: Iterable[EventId]) -> dict[EventId, Event]:
         """Return those of *needed* that cannot be verified, unless waiting may still help."""
         found = self._fetcher.doubtful
+        if not found.key_unknown and not found.badly_signed:
+            return {}
         unknown = {i: found.key_unknown[i] for i in needed if i in found.key_unknown}
         if unknown and not (self._patience_is_over() and self._policy.omit_unverifiable):
             raise KeysAwaitedError(

@@ -20,6 +20,7 @@ from partialstate_service.resync.verification_task import EventVerdict, verify_c
 
 _ATTEMPTS = 5
 """How often a chunk is begun whose process dies; a chunk that kills every process must not be repeated for ever."""
+_NICENESS = 10
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -110,6 +111,8 @@ def _end_with_parent() -> None:
     """Let this process end as soon as its parent has, also by SIGKILL: the pipe to it breaks then."""
     # A Ctrl-C in the terminal goes to every process of the group; it is for the parent to end us in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Every core may be busy with verification; the event loop, which answers frontends, goes first.
+    os.nice(_NICENESS)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
