@@ -17,6 +17,14 @@ MODULES = {
     "bench.registry": ("registry.10k_rooms",),
     "bench.routes": ("resync.route",),
     "bench.resyncs": ("resync.10k",),
+    "bench.resync_lower_bound": ("resync.lower_bound",),
+    "bench.large_resyncs": (
+        "resync.peak_memory.50k",
+        "resync.peak_memory.200k",
+        "resync.loop_lag",
+        "store.bytes_per_member",
+    ),
+    "bench.resync_vs_synapse": ("resync.vs_synapse.10k", "resync.vs_synapse.50k"),
 }
 
 

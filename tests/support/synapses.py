@@ -93,10 +93,17 @@ class Synapse:
 
 @asynccontextmanager
 async def running_synapse(
-    python: Path, directory: Path, authority: CertificateAuthority, ca_file: Path, address: str
+    python: Path,
+    directory: Path,
+    authority: CertificateAuthority,
+    ca_file: Path,
+    address: str,
+    *,
+    federation_port: int | None = None,
 ) -> AsyncIterator[Synapse]:
-    """Run a Synapse at *address*, with everything that it writes in *directory*."""
-    federation_port, client_port = free_port(address), free_port("127.0.0.1")
+    """Run a Synapse at *address*, with everything that it writes in *directory*; any port that is free, or the given one."""
+    federation_port = federation_port or free_port(address)
+    client_port = free_port("127.0.0.1")
     name = ServerName(f"{address}:{federation_port}")
     key = signing_key_from_seed("synapse", hashlib.sha256(name.encode()).digest())
     config = _config(name, address, federation_port, client_port, directory, ca_file)
