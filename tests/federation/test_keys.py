@@ -227,6 +227,26 @@ async def test_hostile_answers_are_survived(ca: trustme.CA, federation: OpenFede
                 assert await found(ours, server.name) == {}
 
 
+async def test_a_notary_that_hangs_is_left_alone_for_a_while(
+    ca: trustme.CA, federation: OpenFederation
+) -> None:
+    """Else it would cost its whole time for every batch of events."""
+    asked = 0
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    limits = KeyLimits(notary_timeout_s=0.2)
+    async with publishers(ca, 1) as (slow,), federation(key_limits=limits) as ours:
+        slow.peer.answer = by_path({OWN: json_answer(published(slow.name, slow.key)), QUERY: hang})
+        for name in ("one.invalid", "two.invalid"):
+            assert await found(ours, name, also_ask=[slow.name]) == {}
+        assert asked == 1
+
+
 async def test_a_search_ends_with_its_budget(ca: trustme.CA, federation: OpenFederation) -> None:
     """Thousands of invented servers cost the budget, with what was found until then."""
     arrived = asyncio.Event()

@@ -18,10 +18,13 @@ from partialstate_service.federation.key_answers import (
     suffices,
 )
 from partialstate_service.federation.key_cache import KeyCache
-from partialstate_service.federation.outcomes import FederationError
+from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.federation.requester import Requester
 from partialstate_service.matrix.ed25519 import KeyId
 from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, InvalidKeysError, ServerKeys
+
+# What costs time for nothing: such a notary is left alone for a while.
+_HANGS = frozenset({Outcome.TIMEOUT, Outcome.UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +176,11 @@ class KeyFetcher:
         return found
 
     async def _notary_keys(self, notary: ServerName) -> ServerKeys | None:
+        if self._cache.is_paused(notary):
+            return None
         known = self._cache.get(notary)
         if known is not None and suffices(known, self._now_ms(), ()):
             return known
-        if self._cache.is_paused(notary):
-            return None
         fetched = await self._fetch(notary)
         if fetched is None:
             self._cache.pause(notary)
@@ -198,7 +201,9 @@ class KeyFetcher:
                     timeout_s=self._limits.notary_timeout_s,
                     max_bytes=MAX_KEYS_BODY_BYTES * len(servers),
                 )
-            except FederationError:
+            except FederationError as error:
+                if error.outcome in _HANGS:
+                    self._cache.pause(notary.server_name)
                 return {}
         return await asyncio.to_thread(
             keys_of_notary_body, body, notary, frozenset(servers), now_ms=self._now_ms()

@@ -1,10 +1,12 @@
 """The signing keys found for one room.
 
 What a room's own servers say of others' keys counts in their room only, so the federation does not remember it; here it
-is remembered for as long as a worker holds the room, and nothing is sought again for each batch of events.
+is remembered for as long as a worker holds the room, and nothing is sought again for each batch of events; what was
+sought in vain is not either, for a short time.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from partialstate_service.domain.ids import ServerName
@@ -12,13 +14,20 @@ from partialstate_service.federation.key_answers import suffices
 from partialstate_service.federation.protocol import KeySource
 from partialstate_service.matrix.keys import KeyId, ServerKeys
 
+_MISS_S = 60.0
+"""For how long the keys of a server that were sought in vain are not sought again: about as long as a search may take."""
+_MAX_MISSES = 20_000
+
 
 class RoomKeys:
-    """A `KeySource` that remembers what *keys* found."""
+    """A `KeySource` that remembers what *keys* found, and what it did not."""
 
-    def __init__(self, keys: KeySource) -> None:
+    def __init__(self, keys: KeySource, now_s: Callable[[], float] = time.monotonic) -> None:
         self._keys = keys
+        self._now_s = now_s
         self._found: dict[ServerName, ServerKeys] = {}
+        # What was sought in vain, and until when it is not sought again.
+        self._missed: dict[tuple[ServerName, frozenset[KeyId]], tuple[int, float]] = {}
 
     async def keys_for(
         self,
@@ -31,8 +40,23 @@ class RoomKeys:
         missing = {
             server: until
             for server, until in wanted.items()
-            if not suffices(self._found.get(server), until, key_ids.get(server, ()))
+            if not self._has(server, until, key_ids) and not self._was_missed(server, until, key_ids)
         }
         if missing:
             self._found |= await self._keys.keys_for(missing, also_ask=also_ask, key_ids=key_ids)
+            if len(self._missed) > _MAX_MISSES:
+                self._missed.clear()
+            again_s = self._now_s() + _MISS_S
+            for server, until in missing.items():
+                if not self._has(server, until, key_ids):
+                    self._missed[server, frozenset(key_ids.get(server, ()))] = (until, again_s)
         return {server: self._found[server] for server in wanted if server in self._found}
+
+    def _has(self, server: ServerName, until: int, key_ids: Mapping[ServerName, Collection[KeyId]]) -> bool:
+        return suffices(self._found.get(server), until, key_ids.get(server, ()))
+
+    def _was_missed(
+        self, server: ServerName, until: int, key_ids: Mapping[ServerName, Collection[KeyId]]
+    ) -> bool:
+        missed = self._missed.get((server, frozenset(key_ids.get(server, ()))))
+        return missed is not None and until >= missed[0] and self._now_s() < missed[1]
