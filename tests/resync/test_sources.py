@@ -5,7 +5,7 @@ from partialstate_service.domain.ids import ServerName
 from partialstate_service.domain.rooms import ServerRecord
 from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.resync.cooldown import CooldownPolicy
-from partialstate_service.resync.sources import MAX_RECORDS, Sources
+from partialstate_service.resync.sources import MAX_RECORDS, MAX_SERVERS, Sources
 
 US, VIA, A, B = (ServerName(name) for name in ("us.example", "via.example", "a.example", "b.example"))
 
@@ -108,3 +108,12 @@ def test_records_are_bounded(clock):
 
 def test_without_any_server_there_is_no_next_time(clock):
     assert sources_of(clock, servers=(), joined_via=None).next_available_ms() is None
+
+
+def test_invented_servers_are_kept_up_to_a_bound_and_never_in_place_of_the_one_we_joined_through(clock):
+    invented = [ServerName(f"s{number}.example") for number in range(MAX_SERVERS + 1000)]
+    sources = sources_of(clock, servers=invented)
+    assert len(sources.available()) == MAX_SERVERS
+    assert sources.available(at_most=3) == sources.available()[:3]
+    assert sources.available(at_most=1) == [VIA]
+    assert invented[-1] in sources.available()

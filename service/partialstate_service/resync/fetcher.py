@@ -159,7 +159,7 @@ class Fetcher:
     ) -> Sequence[ServerName]:
         first = [] if preferred is None else [preferred]
         excluded = [server for server in (preferred, without) if server is not None]
-        return [*first, *self._sources.available(without=excluded)][:at_most]
+        return [*first, *self._sources.available(without=excluded, at_most=at_most)][:at_most]
 
     async def _fetch_state(
         self, server: ServerName, after: EventId, missing: Mapping[EventId, EventId], *, named: int
@@ -194,7 +194,7 @@ class Fetcher:
         if not bodies:
             return
         self._fetched += len(bodies)
-        notaries = self._sources.available()[:_NOTARIES]
+        notaries = self._sources.available(at_most=_NOTARIES)
         result = await self._verifier.verify(
             bodies, self._version, self._room_id, notaries, known_ids=asked_for
         )

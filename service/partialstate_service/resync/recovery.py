@@ -137,7 +137,7 @@ class Recovery:
         keys_needed: KeysNeededError | None = None
         opinions = 0
         last_failure = "there is no server to ask"
-        while candidates := self._sources.available(without=asked):
+        while candidates := self._sources.available(without=asked, at_most=1):
             server = candidates[0]
             try:
                 ids = await self._fetcher.state_ids(server, after)
@@ -314,7 +314,7 @@ class Recovery:
         """
         failures = 0
         while wanted and failures < _SECOND_OPINIONS:
-            candidates = self._sources.available(without=opinions.keys())
+            candidates = self._sources.available(without=opinions.keys(), at_most=1)
             if not candidates:
                 return
             try:

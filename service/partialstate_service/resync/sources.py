@@ -1,6 +1,7 @@
 """Which server to ask next. Pure but for the clock and the dice that it is given."""
 
 from collections.abc import Callable, Collection, Iterable
+from heapq import nsmallest
 
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.domain.rooms import ServerRecord
@@ -9,6 +10,8 @@ from partialstate_service.resync.cooldown import CooldownPolicy, Jitter, cooldow
 
 MAX_RECORDS = 100
 """How many servers' outcomes are kept with a room."""
+MAX_SERVERS = 10_000
+"""How many candidates are kept: whoever answers a join may invent any number."""
 _MAX_DETAIL_CHARS = 200
 
 
@@ -40,23 +43,28 @@ class Sources:
         self._records = {record.server: record for record in records}
         # A random but fixed place for each server, so that many homeservers do not all ask the same one.
         self._dice: dict[ServerName, float] = {}
-        self.add(servers)
         if joined_via is not None:
             self.add([joined_via])
+        # The last ones are those that an operator has added.
+        self.add([*servers][1 - MAX_SERVERS :])
 
     def add(self, servers: Iterable[ServerName]) -> None:
-        """Add candidates; our own name is never one (synapse#15123)."""
+        """Add candidates, `MAX_SERVERS` at most in all; our own name is never one (synapse#15123)."""
         for server in servers:
+            if len(self._dice) >= MAX_SERVERS:
+                return
             if server != self._own_name and server not in self._dice:
                 self._dice[server] = self._jitter()
 
-    def available(self, *, without: Collection[ServerName] = ()) -> list[ServerName]:
-        """Return the servers that may be asked now, the best first."""
+    def available(
+        self, *, without: Collection[ServerName] = (), at_most: int = MAX_SERVERS
+    ) -> list[ServerName]:
+        """Return *at_most* of the servers that may be asked now, the best first."""
         now = self._now_ms()
         allowed = [
             server for server in self._dice if server not in without and self._cooled_until(server) <= now
         ]
-        return sorted(allowed, key=self._rank)
+        return nsmallest(at_most, allowed, key=self._rank)
 
     def next_available_ms(self) -> int | None:
         """Return when the first server may be asked again (now, if one may be); None without any candidate."""
