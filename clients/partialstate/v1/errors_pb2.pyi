@@ -41,7 +41,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MISSING_CREATE_EVENT: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT: the state has no m.room.create event."""
     ERROR_REASON_WRONG_ROOM_VERSION: _ErrorReason.ValueType  # 9
-    """INVALID_ARGUMENT: the create event names another room version. {"given": "10", "found": "11"}"""
+    """INVALID_ARGUMENT: the create event names another room version, or the room is partial with another one.
+    {"given": "10", "found": "11"}
+    """
     ERROR_REASON_UNSUPPORTED_ROOM_VERSION: _ErrorReason.ValueType  # 10
     """INVALID_ARGUMENT: the service does not know the room version; the message lists those it does. {"given": "99"}"""
     ERROR_REASON_EVENT_ID_MISMATCH: _ErrorReason.ValueType  # 11
@@ -126,7 +128,9 @@ ERROR_REASON_ONLY_OURSELVES_IN_ROOM: ErrorReason.ValueType  # 7
 ERROR_REASON_MISSING_CREATE_EVENT: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT: the state has no m.room.create event."""
 ERROR_REASON_WRONG_ROOM_VERSION: ErrorReason.ValueType  # 9
-"""INVALID_ARGUMENT: the create event names another room version. {"given": "10", "found": "11"}"""
+"""INVALID_ARGUMENT: the create event names another room version, or the room is partial with another one.
+{"given": "10", "found": "11"}
+"""
 ERROR_REASON_UNSUPPORTED_ROOM_VERSION: ErrorReason.ValueType  # 10
 """INVALID_ARGUMENT: the service does not know the room version; the message lists those it does. {"given": "99"}"""
 ERROR_REASON_EVENT_ID_MISMATCH: ErrorReason.ValueType  # 11
