@@ -108,7 +108,9 @@ async def test_a_watch_ends_with_its_token_and_goes_on_elsewhere(secured):
         with refused() as refusal:
             while (change := await watch.read()) is not grpc.aio.EOF:
                 seen = change
-        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
+        assert refusal.code is grpc.StatusCode.UNAVAILABLE
+        # The connection may be closed before the reason is read.
+        assert refusal.reason in {"STOPPING", ""}
         assert await ending == 0
     async with (
         service_process(secured.environment) as running,

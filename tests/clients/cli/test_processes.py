@@ -26,6 +26,8 @@ async def process(*arguments: str):
         *(sys.executable, "-m", "partialstate.cli", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # Whoever runs the tests in the background has SIGINT ignored, and that would be inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         async with asyncio.timeout(PATIENCE_S):
