@@ -198,6 +198,7 @@ async def test_metrics_tell_rooms_and_checks(environment, unused_tcp_port):
     )
     assert 'partialstate_resync_stages{stage="DONE"} 0.0' in text
     assert "partialstate_mirror_revision" in text
+    assert "partialstate_event_loop_lag_seconds_count" in text
     [staleness] = [line for line in text.splitlines() if line.startswith("partialstate_mirror_staleness")]
     assert float(staleness.split()[1]) < _START_S
 

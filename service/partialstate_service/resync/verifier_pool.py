@@ -20,7 +20,7 @@ from partialstate_service.resync.verification_task import EventVerdict, verify_c
 
 _ATTEMPTS = 5
 """How often a chunk is begun whose process dies; a chunk that kills every process must not be repeated for ever."""
-_NICENESS = 10
+_NICENESS = 5
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
