@@ -19,8 +19,8 @@ from partialstate.v1 import types_pb2 as types
 from support.api import connected, reconciliation, registration
 from support.send_joins import sent_join
 
-_START_S = 30
-_END_S = 15
+_START_S = 60
+_END_S = 60
 
 
 @dataclass

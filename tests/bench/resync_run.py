@@ -19,7 +19,7 @@ from partialstate_service.demo.x_matrix import SignedClient
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.matrix.ed25519 import SigningKey
 from partialstate_service.matrix.room_versions import room_version
-from support.synapses import free_port
+from support.loopback_ports import free_port
 from support.worlds import partial_join
 from unpaddedbase64 import encode_base64
 

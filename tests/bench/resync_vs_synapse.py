@@ -21,7 +21,8 @@ from partialstate_service.demo.certificates import CertificateAuthority
 from partialstate_service.demo.simulated_server import reserve_server
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.matrix.ed25519 import signing_key_from_seed
-from support.synapses import Synapse, free_port, running_synapse
+from support.loopback_ports import free_port
+from support.synapses import Synapse, running_synapse
 
 from bench.resync_run import Residents, measured_resync, running_residents
 

@@ -6,8 +6,9 @@ from contextlib import ExitStack
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.chart_processes import bundled_store, free_port, service_process
+from support.chart_processes import bundled_store, service_process
 from support.helm_chart import sample
+from support.loopback_ports import free_port
 
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 PASSWORD = "a-password-of-the-store"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
-from support.chart_processes import bundled_store, free_port, valkey_configuration
+from support.chart_processes import bundled_store, valkey_configuration
 from support.helm_chart import SAMPLES, sample
+from support.loopback_ports import free_port
 
 BUNDLED = [name for name in SAMPLES if sample(name).values["store"]["kind"] == "bundled"]
 PASSWORD = "a-password-of-the-store"

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
+from support.patience import patiently
 from support.store_server import ask, running_server, servers_here
-from support.store_topologies import Deployment, cluster_store, sentinel_store
+from support.store_topologies import NEVER_MS, Deployment, cluster_store, sentinel_store
 
 
 @contextmanager
-def single_store(executable, directory):
+def single_store(executable, directory, takeover_ms):
+    del takeover_ms
     with running_server(executable, directory) as socket:
         yield Deployment(f"unix://{socket}", [SingleServer(socket)])
 
@@ -43,14 +45,14 @@ def deployments():
 def deployment(request, tmp_path_factory):
     """A running store."""
     topology, executable = request.param
-    with TOPOLOGIES[topology](executable, tmp_path_factory.mktemp("s")) as found:
+    with TOPOLOGIES[topology](executable, tmp_path_factory.mktemp("s"), NEVER_MS) as found:
         yield found
 
 
 @pytest.fixture
-def server_socket(deployment, request):
+def server_socket(deployment):
     """The socket of the server that has the registry."""
-    return deployment.socket
+    return deployment.registry_node().socket
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def single_server(deployment):
 @pytest.fixture
 def settings(deployment, tmp_path):
     """Settings for the store, which is empty."""
-    assert set(deployment.ask_all("FLUSHALL")) == {b"+OK\r\n"}
+    deployment.clear()
     return StoreSettings(data_dir=tmp_path, url=deployment.url, follow_interval_s=0.2)
 
 
@@ -71,8 +73,8 @@ def settings(deployment, tmp_path):
 async def store(settings):
     """A store that may decide."""
     async with open_store(settings) as store:
-        await store.registry.mark_reconciled()
-        await store.mirror.fully_consistent(())
+        await patiently(store.registry.mark_reconciled)
+        await patiently(lambda: store.mirror.fully_consistent(()))
         yield store
 
 

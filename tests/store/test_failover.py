@@ -17,6 +17,7 @@ from partialstate_service.store.open import open_store
 from partialstate_service.store.protocol import ChunkKind, NewSegment
 from partialstate_service.store.settings import StoreSettings
 from partialstate_service.store.topologies import slot_of
+from support.patience import patiently
 from support.store_rooms import JOIN, NOW, TTL, claim, join, log_chunk, register
 from support.store_server import servers_here
 from support.store_topologies import PRIMARIES, SLOTS, cluster_store, sentinel_store
@@ -42,18 +43,9 @@ def settings(deployment, tmp_path):
 @pytest.fixture
 async def store(settings):
     async with open_store(settings) as store:
-        await store.registry.mark_reconciled()
-        await store.mirror.fully_consistent(())
+        await patiently(store.registry.mark_reconciled)
+        await patiently(lambda: store.mirror.fully_consistent(()))
         yield store
-
-
-async def repeatedly(call, timeout_s=60):
-    """Repeat a call, as callers do, while the store is unavailable."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            with suppress(StoreUnavailableError):
-                return await call()
-            await asyncio.sleep(0.1)
 
 
 async def endlessly(call):
@@ -69,7 +61,7 @@ async def test_acknowledged_changes_survive_a_primary_that_is_killed_under_load(
     async def work(worker, writer):
         for i in range(60):
             room = f"!{worker}-{i}:here"
-            await repeatedly(lambda room=room: register(writer, join(room, f"$join-{room[1:]}")))
+            await patiently(lambda room=room: register(writer, join(room, f"$join-{room[1:]}")))
             acknowledged.append(RoomId(room))
             if len(acknowledged) == 30:
                 busy.set()
@@ -90,7 +82,7 @@ async def test_acknowledged_changes_survive_a_primary_that_is_killed_under_load(
         await asyncio.wait(works)
         decided.set()
         await checking
-        await repeatedly(lambda: other.mirror.fully_consistent(()))
+        await patiently(lambda: other.mirror.fully_consistent(()))
         assert other.mirror.rooms.keys() == store.mirror.rooms.keys() == set(acknowledged)
         assert len(acknowledged) == 120
 
@@ -108,11 +100,11 @@ async def test_a_primary_without_its_replicas_decides_nothing(deployment, store)
     finally:
         for node in replicas:
             node.signal(signal.SIGCONT)
-    await repeatedly(lambda: store.mirror.fully_consistent(()))
+    await patiently(lambda: store.mirror.fully_consistent(()))
 
 
 async def test_writes_that_a_fail_over_lost_are_noticed_by_every_replica(deployment, settings, store):
-    await register(store, join("!kept:here", "$kept"))
+    await patiently(lambda: register(store, join("!kept:here", "$kept")))
     replicas = [node for node in deployment.nodes if node.role() == b"slave"]
     async with open_store(replace(settings, acknowledging_replicas=0)) as hasty:
         # What a primary takes before it notices that its replicas are gone, made certain.
@@ -129,12 +121,12 @@ async def test_writes_that_a_fail_over_lost_are_noticed_by_every_replica(deploym
             node.signal(signal.SIGCONT)
         for replica in (store, hasty):
             with pytest.raises(NotReconciledError):
-                await repeatedly(lambda replica=replica: replica.mirror.fully_consistent(()))
+                await patiently(lambda replica=replica: replica.mirror.fully_consistent(()))
             assert set(replica.mirror.rooms) == {"!kept:here"}
             with pytest.raises(PartialStateError):
                 await replica.mirror.at_least(lost.token, 5)
-        await repeatedly(store.registry.mark_reconciled)
-        await repeatedly(lambda: hasty.mirror.fully_consistent(()))
+        await patiently(store.registry.mark_reconciled)
+        await patiently(lambda: hasty.mirror.fully_consistent(()))
 
 
 async def test_a_late_writer_touches_nothing_of_its_successor(store, settings):

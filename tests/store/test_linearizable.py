@@ -108,9 +108,9 @@ async def play(settings, deployment, seed, *, breaks=True):
 
 async def lose_writes(deployment, clients, stores):
     """Let the store forget a registration and take others since; nothing is decided before it is reconciled."""
-    prefix = "mps:{registry}:"
+    prefix, node = "mps:{registry}:", deployment.registry_node()
     for key in KEYS:
-        deployment.nodes[0].ask("COPY", prefix + key, "copy:{registry}:" + key, "REPLACE")
+        node.ask("COPY", prefix + key, "copy:{registry}:" + key, "REPLACE")
     await clients._done(ROOMS[0], True, lambda: register(stores[0], join(ROOMS[0], "$forgotten")))
     for store in stores:
         with suppress(StoreUnavailableError):
@@ -124,7 +124,7 @@ async def lose_writes(deployment, clients, stores):
         f"redis.call('XADD', '{prefix}log', redis.call('HGET', '{prefix}meta', 'revision') .. '-0', 'chain', 'other', "
         "'prev', 'unknown', 'kind', 'other', 'room', '')"
     )
-    deployment.nodes[0].ask("EVAL", " ".join(loss), "1", prefix + "meta")
+    node.ask("EVAL", " ".join(loss), "1", prefix + "meta")
     await asyncio.sleep(0.1)  # checks go on meanwhile, and none may PROCEED
 
 

@@ -39,7 +39,7 @@ def test_any_sequence_of_calls(deployment, settings, sequence):
 
 
 async def _run(deployment, settings, sequence):
-    deployment.ask_all("FLUSHALL")
+    deployment.clear()
     async with open_store(settings) as first, open_store(settings) as second:
         await first.registry.mark_reconciled()
         model, now_ms = RoomModel(), NOW

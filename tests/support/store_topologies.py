@@ -5,25 +5,33 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from support.store_server import ask
+from support.loopback_ports import free_port
+from support.store_server import answer, ask
 
 # The server ends when our end of its standard input does, whatever became of us.
 _KEEPER = '"$@" >"$LOG" 2>&1 & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null; wait'
+T = TypeVar("T")
 SLOTS = 16_384
 PRIMARIES = 3
 TAKEOVER_MS = 4_000
+"""For tests of fail-overs."""
+NEVER_MS = 30_000
+"""For tests that are not about them: however busy the machine is, no primary is replaced."""
+_START_S = 60
+_END_S = 60
+_HANDSHAKES = 10
 _DURABLE = {
     "appendonly": "yes",
     "appendfsync": "always",
     "save": "",
     "maxmemory-policy": "noeviction",
     "min-replicas-to-write": "1",
-    "min-replicas-max-lag": "3",
     "repl-diskless-sync-delay": "0",
     "repl-ping-replica-period": "1",
 }
@@ -57,10 +65,13 @@ class Deployment:
     url: str
     nodes: Sequence[Process]
 
-    @property
-    def socket(self) -> str:
-        """The socket of the server that has the registry at first."""
-        return self.nodes[0].socket
+    def registry_node(self) -> Process:
+        """Return the server that takes changes of the registry, once there is one."""
+        return until(lambda: [node for node in self.nodes if node.ask("DEL", "{registry}") == b":0\r\n"])[0]
+
+    def clear(self) -> None:
+        """Empty the store, once all of its primaries take changes."""
+        until(lambda: set(self.ask_all("FLUSHALL")) == {b"+OK\r\n"} and self.registry_node())
 
     def primaries(self) -> Sequence[Process]:
         """Return those that are primaries now."""
@@ -72,14 +83,15 @@ class Deployment:
 
 
 @contextmanager
-def sentinel_store(executable: str, directory: Path) -> Iterator[Deployment]:
+def sentinel_store(executable: str, directory: Path, takeover_ms: int = TAKEOVER_MS) -> Iterator[Deployment]:
     """Run one primary, two replicas and three Sentinels."""
+    options = _DURABLE | _lag(takeover_ms)
     with ExitStack() as stack:
-        nodes = [stack.enter_context(_server(executable, directory / f"node{i}", _DURABLE)) for i in range(3)]
+        nodes = [stack.enter_context(_server(executable, directory / f"node{i}", options)) for i in range(3)]
         for replica in nodes[1:]:
             replica.ask("REPLICAOF", "127.0.0.1", str(nodes[0].port))
         sentinels = [
-            stack.enter_context(_sentinel(executable, directory / f"sentinel{i}", nodes[0].port))
+            stack.enter_context(_sentinel(executable, directory / f"sentinel{i}", nodes[0].port, takeover_ms))
             for i in range(3)
         ]
         until(lambda: nodes[0].ask("INFO", "replication").count(b"state=online") == 2)
@@ -97,26 +109,27 @@ def sentinel_store(executable: str, directory: Path) -> Iterator[Deployment]:
 
 
 @contextmanager
-def cluster_store(executable: str, directory: Path) -> Iterator[Deployment]:
+def cluster_store(executable: str, directory: Path, takeover_ms: int = TAKEOVER_MS) -> Iterator[Deployment]:
     """Run three primaries with a replica each, and one more for the first one, which has the registry's slot."""
-    options = _DURABLE | {
-        "cluster-enabled": "yes",
-        "cluster-node-timeout": str(TAKEOVER_MS),
-        "cluster-replica-validity-factor": "0",
-    }
+    options = (
+        _DURABLE
+        | _lag(takeover_ms)
+        | {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": str(TAKEOVER_MS),
+            "cluster-replica-validity-factor": "0",
+        }
+    )
     with ExitStack() as stack:
         nodes = [
             stack.enter_context(_server(executable, directory / f"node{i}", options))
             for i in range(2 * PRIMARIES + 1)
         ]
-        for node in nodes[1:]:
-            nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port))
+        _acquaint(nodes)
         # The slot of {registry} is 3,850.
         bounds = [(SLOTS * i // PRIMARIES, SLOTS * (i + 1) // PRIMARIES) for i in range(PRIMARIES)]
         for node, (first, end) in zip(nodes, bounds, strict=False):
             assert node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(end - 1)) == b"+OK\r\n"
-        for node in nodes:
-            until(lambda node=node: b"cluster_known_nodes:7" in node.ask("CLUSTER", "INFO"))
         for primary, replica in zip([*nodes[:PRIMARIES], nodes[0]], nodes[PRIMARIES:], strict=True):
             name = primary.ask("CLUSTER", "MYID").split(b"\r\n")[1].decode()
             until(lambda replica=replica, name=name: replica.ask("CLUSTER", "REPLICATE", name) == b"+OK\r\n")
@@ -124,21 +137,45 @@ def cluster_store(executable: str, directory: Path) -> Iterator[Deployment]:
             until(lambda node=node: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
         for node in nodes[:PRIMARIES]:
             until(lambda node=node: b"state=online" in node.ask("INFO", "replication"))
+        for node in nodes:  # only now: the longer it is, the slower they get to know each other
+            node.ask("CONFIG", "SET", "cluster-node-timeout", str(takeover_ms))
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
         yield Deployment(f"redis+cluster://{hosts}", nodes)
 
 
-def until(condition, timeout_s: float = 30) -> None:
-    """Wait until something outside of us has become true."""
+def until(condition: Callable[[], T], timeout_s: float = _START_S) -> T:
+    """Return what *condition* does once that is true; a server that cannot be asked yet is waited for too."""
     give_up = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up, "it never came to be"
+    while True:
+        trouble: OSError | None = None
+        try:
+            if found := condition():
+                return found
+        except OSError as error:
+            trouble = error
+        if time.monotonic() > give_up:
+            raise AssertionError("it never came to be") from trouble
         time.sleep(0.05)
+
+
+def _lag(takeover_ms: int) -> dict[str, str]:
+    return {"min-replicas-max-lag": str(takeover_ms // 1000 - 1)}
+
+
+def _acquaint(nodes: Sequence[Process]) -> None:
+    """Let the nodes of a cluster meet: a handshake that takes too long is given up by them, so it is begun again."""
+    known = f"cluster_known_nodes:{len(nodes)}\r\n".encode()
+    for _ in range(_HANDSHAKES):
+        for node in nodes[1:]:
+            nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port))
+        with suppress(AssertionError):
+            return until(lambda: all(known in node.ask("CLUSTER", "INFO") for node in nodes), 10)
+    raise AssertionError("the nodes of the cluster did not meet")
 
 
 @contextmanager
 def _server(executable: str, directory: Path, options: dict[str, str]) -> Iterator[Process]:
-    port, path = _free_port(), directory / "s"
+    port, path = free_port(), directory / "s"
     directory.mkdir(parents=True)
     words = {
         "port": str(port),
@@ -149,23 +186,24 @@ def _server(executable: str, directory: Path, options: dict[str, str]) -> Iterat
     }
     command = [executable, *(word for name, value in words.items() for word in (f"--{name}", value))]
     with _kept(command, directory) as pid:
-        until(path.exists)
-        yield Process(pid, port, str(path))
+        process = Process(pid, port, str(path))
+        _await(lambda: process.ask("PING") == b"+PONG\r\n", directory)
+        yield process
 
 
 @contextmanager
-def _sentinel(executable: str, directory: Path, primary_port: int) -> Iterator[int]:
-    port = _free_port()
+def _sentinel(executable: str, directory: Path, primary_port: int, takeover_ms: int) -> Iterator[int]:
+    port = free_port()
     directory.mkdir(parents=True)
     configuration = directory / "sentinel.conf"
     configuration.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {directory}\n"
         f"sentinel monitor store 127.0.0.1 {primary_port} 2\n"
-        f"sentinel down-after-milliseconds store {TAKEOVER_MS}\n"
+        f"sentinel down-after-milliseconds store {takeover_ms}\n"
         "sentinel failover-timeout store 5000\n"
     )
     with _kept([executable, str(configuration), "--sentinel"], directory):
-        until(lambda: _listens(port))
+        _await(lambda: _ask_port(port, "PING") == b"+PONG\r\n", directory)
         yield port
 
 
@@ -182,29 +220,17 @@ def _kept(command: list[str], directory: Path) -> Iterator[int]:
     with process:
         yield int(process.stdout.readline())
         process.stdin.close()
-        process.wait(20)
+        process.wait(_END_S)
 
 
-def _free_port() -> int:
-    # The bus of a cluster listens 10,000 above.
-    for port in range(21_000 + time.monotonic_ns() % 9_000, 40_000):
-        try:
-            for each in (port, port + 10_000):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", each))
-        except OSError:
-            continue
-        return port
-    raise AssertionError("no port is free")
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _await(condition: Callable[[], bool], directory: Path) -> None:
+    """Wait for a server to begin; that it does not is said in the words of its log."""
+    try:
+        until(condition)
+    except AssertionError as error:
+        raise AssertionError((directory / "log").read_text(errors="replace")[-2000:]) from error
 
 
 def _ask_port(port: int, *words: str) -> bytes:
-    request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
-        connection.sendall(request.encode())
-        return connection.recv(65536)
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        return answer(connection, *words)

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ import aiohttp
 from partialstate_service.demo.certificates import CertificateAuthority
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.matrix.ed25519 import SigningKey, signing_key_from_seed
+from support.loopback_ports import free_port
 from unpaddedbase64 import encode_base64
 from yarl import URL
 
-START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 20
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 60
 _SECRET = "tests only"
 _PLENTY = {"per_second": 10_000, "burst_count": 10_000}
 
@@ -103,7 +103,7 @@ async def running_synapse(
 ) -> AsyncIterator[Synapse]:
     """Run a Synapse at *address*, with everything that it writes in *directory*; any port that is free, or the given one."""
     federation_port = federation_port or free_port(address)
-    client_port = free_port("127.0.0.1")
+    client_port = free_port()
     name = ServerName(f"{address}:{federation_port}")
     key = signing_key_from_seed("synapse", hashlib.sha256(name.encode()).digest())
     config = _config(name, address, federation_port, client_port, directory, ca_file)
@@ -162,14 +162,6 @@ async def _until_ready(
                 pass
             # There is nothing to wait for but the port itself.
             await asyncio.sleep(0.1)
-
-
-def free_port(address: str) -> int:
-    """Return a port that is free at *address* now."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _config(

@@ -12,7 +12,7 @@ from typing import Final
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.matrix.ed25519 import SigningKey, signing_key_text
 
-START_TIMEOUT_S: Final = 20.0
+START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 _LOOK_AGAIN_S: Final = 0.02
 
