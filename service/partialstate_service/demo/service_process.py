@@ -15,6 +15,8 @@ from partialstate_service.matrix.ed25519 import SigningKey, signing_key_text
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 _LOOK_AGAIN_S: Final = 0.02
+# RFC 9113, section 3.4: what a client begins with, its settings left as they are.
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
 class ServiceFailedError(Exception):
@@ -75,10 +77,10 @@ async def service_process(
 
 
 async def _wait_until_ready(process: asyncio.subprocess.Process, socket: Path, log: Path) -> None:
-    """Return once the service listens; it does so last of all that it starts."""
+    """Return once the service answers; it listens before."""
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not await _is_connectable(socket):
+            while not await _answers(socket):
                 if process.returncode is not None:
                     raise ServiceFailedError(f"the service did not start:\n{_tail(log)}")
                 await asyncio.sleep(_LOOK_AGAIN_S)
@@ -86,13 +88,19 @@ async def _wait_until_ready(process: asyncio.subprocess.Process, socket: Path, l
         raise ServiceFailedError(f"the service takes too long to start:\n{_tail(log)}") from None
 
 
-async def _is_connectable(socket: Path) -> bool:
+async def _answers(socket: Path) -> bool:
+    """Whether the service has begun to speak HTTP/2."""
     try:
-        _, writer = await asyncio.open_unix_connection(socket)
+        reader, writer = await asyncio.open_unix_connection(socket)
     except OSError:
         return False
-    writer.close()
-    return True
+    try:
+        writer.write(_PREFACE)
+        return bool(await reader.read(1))
+    except OSError:
+        return False
+    finally:
+        writer.close()
 
 
 def _tail(log: Path) -> str:
