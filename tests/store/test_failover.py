@@ -82,7 +82,8 @@ async def test_acknowledged_changes_survive_a_primary_that_is_killed_under_load(
         await asyncio.wait(works)
         decided.set()
         await checking
-        await patiently(lambda: other.mirror.fully_consistent(()))
+        for replica in (store, other):
+            await patiently(lambda replica=replica: replica.mirror.fully_consistent(()))
         assert other.mirror.rooms.keys() == store.mirror.rooms.keys() == set(acknowledged)
         assert len(acknowledged) == 120
 
