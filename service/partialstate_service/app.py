@@ -25,7 +25,7 @@ from partialstate_service.metrics import Metrics
 from partialstate_service.ownership.checking import Checking
 from partialstate_service.ownership.recovered_log import RecoveredLog
 from partialstate_service.resync.allocator import return_freed_memory
-from partialstate_service.resync.recovery import RecoveryPolicy
+from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.room_resync import ResyncPolicy, ResyncServices
 from partialstate_service.resync.verifier import Verifier
 from partialstate_service.resync.verifier_pool import available_cores, verifier_pool

@@ -7,7 +7,7 @@ from partialstate_service.demo.resident.behaviour import AtFirst, Lying, Slow, u
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import RoomStatus
-from partialstate_service.resync.recovery import RecoveryPolicy
+from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from support.forked_rooms import Adds, LeavesOut
 from support.resyncing import IMPATIENT, assert_exact, recovered_state, resyncing
 

@@ -13,7 +13,7 @@ from partialstate_service.matrix.parsing import parse_event
 from partialstate_service.matrix.signing import sign_event
 from partialstate_service.ownership.log_records import VerdictRecord
 from partialstate_service.ownership.registration import recorded
-from partialstate_service.resync.recovery import RecoveryPolicy
+from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from support.forked_rooms import Adds, say_after
 from support.misbehaviours import EVENT, STATE, STATE_IDS
 from support.resyncing import IMPATIENT, assert_exact, now_ms, recovered_state, resyncing

@@ -8,7 +8,7 @@ from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import UserId, server_of
 from partialstate_service.domain.rooms import RoomStatus
-from partialstate_service.resync.recovery import RecoveryPolicy
+from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from support.forked_rooms import Adds
 from support.resyncing import IMPATIENT, assert_exact, recovered_state, resyncing
 

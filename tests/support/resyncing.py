@@ -29,7 +29,7 @@ from partialstate_service.ownership.recovered_log import RecoveredLog
 from partialstate_service.ownership.registration import Registration
 from partialstate_service.ownership.send_join import JoinHeader
 from partialstate_service.resync.cooldown import CooldownPolicy
-from partialstate_service.resync.recovery import RecoveryPolicy
+from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.room_resync import ResyncPolicy, ResyncServices
 from partialstate_service.resync.verification_task import EventVerdict, verify_chunk
 from partialstate_service.resync.verifier import Verifier

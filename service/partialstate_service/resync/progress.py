@@ -33,15 +33,19 @@ class ProgressBoard:
             self._progress, events_fetched=self._fetched_before + fetched, events_verified=verified
         )
 
-    def left_out(self, left_out: frozenset[EventId], unverified: frozenset[EventId], note: str) -> None:
-        """Say what a snapshot lacks, and what an operator should know of it."""
+    def left_out(self, left_out: frozenset[EventId], unverified: frozenset[EventId]) -> None:
+        """Say what a snapshot lacks."""
         before = self._progress
         self._progress = replace(
             before,
             left_out=tuple(sorted({*before.left_out, *left_out})[:_MAX_IDS]),
             unverified=tuple(sorted({*before.unverified, *unverified})[:_MAX_IDS]),
-            last_failure=note[:_MAX_FAILURE_CHARS] or before.last_failure,
         )
+
+    def note(self, text: str) -> None:
+        """Say what an operator should know of the state that is recovered; nothing, if there is no text."""
+        if text:
+            self._progress = replace(self._progress, last_failure=text[:_MAX_FAILURE_CHARS])
 
     def keys_missing(self, now_ms: int) -> int:
         """Say that a state is at hand that only keys are missing for; return since when that is so."""

@@ -9,7 +9,7 @@ import structlog
 
 from partialstate_service.domain.errors import LeaseLostError, PartialStateError, StoreUnavailableError
 from partialstate_service.domain.rooms import RoomStatus
-from partialstate_service.resync.recovery import KeysAwaitedError, NoServerLeftError
+from partialstate_service.resync.recovery_errors import KeysAwaitedError, NoServerLeftError
 from partialstate_service.resync.request_limits import LimitedServers, RequestLimits
 from partialstate_service.resync.room_resync import ResyncServices, RoomResync
 from partialstate_service.resync.token_bucket import TokenBucket

@@ -1,0 +1,22 @@
+"""Why a state is not recovered yet. None of these is final."""
+
+from partialstate_service.resync.snapshot import SnapshotRefusedError
+
+
+class NoServerLeftError(Exception):
+    """Every candidate server is cooling down; the text says what failed last.
+
+    `is_unknown`: some were asked for the state after an event, and all of them said that they know no such event.
+    """
+
+    def __init__(self, text: str, *, is_unknown: bool = False) -> None:
+        super().__init__(text)
+        self.is_unknown = is_unknown
+
+
+class KeysNeededError(SnapshotRefusedError):
+    """A state cannot do without events whose signing keys nobody has."""
+
+
+class KeysAwaitedError(Exception):
+    """Signing keys are missing that may still turn up; the text says of how many servers."""
