@@ -9,9 +9,12 @@ import structlog
 
 from partialstate_service.domain.errors import LeaseLostError, PartialStateError, StoreUnavailableError
 from partialstate_service.domain.rooms import RoomStatus
+from partialstate_service.resync.awaited import AwaitedServers
 from partialstate_service.resync.recovery_errors import KeysAwaitedError, NoServerLeftError
 from partialstate_service.resync.request_limits import LimitedServers, RequestLimits
 from partialstate_service.resync.room_resync import ResyncServices, RoomResync
+from partialstate_service.resync.silence import AnsweringServers
+from partialstate_service.resync.slots import Slot, Slots
 from partialstate_service.resync.token_bucket import TokenBucket
 from partialstate_service.store.protocol import Lease, Mirror
 
@@ -24,8 +27,10 @@ class WorkerLimits:
 
     concurrent_rooms: int = 8
     """Rooms worked on at the same time; as many again may take long, so that huge rooms do not hold up small ones."""
+    waiting_rooms: int = 64
+    """Rooms beside those that only wait for servers, so that silent servers do not hold up the rooms of others."""
     long_room_s: float = 5.0
-    """From when on a room takes long."""
+    """From when on a room takes long, and from when on it only waits."""
     starts_per_s: float = 20.0
     """How many rooms are begun in a second, so that many due at once (after a restart) do not crowd the servers."""
     start_burst: int = 16
@@ -52,16 +57,24 @@ class Workers:
     """Works on rooms until cancelled; hands every lease back when it ends."""
 
     def __init__(self, services: ResyncServices, mirror: Mirror, limits: WorkerLimits, owner: str) -> None:
-        self._services = replace(services, servers=LimitedServers(services.servers, limits.requests))
+        self._now_s = lambda: services.now_ms() / 1000
+        answering = AnsweringServers(
+            services.servers, pause_s=services.policy.cooldown.first_s, now_s=self._now_s
+        )
+        self._services = replace(services, servers=LimitedServers(answering, limits.requests))
         self._mirror = mirror
         self._limits = limits
         self._owner = owner
-        self._working = asyncio.Semaphore(limits.concurrent_rooms)
-        self._long = asyncio.Semaphore(limits.concurrent_rooms)
+        self._slots = Slots(
+            working=limits.concurrent_rooms,
+            long=limits.concurrent_rooms,
+            waiting=limits.waiting_rooms,
+            long_s=limits.long_room_s,
+        )
         self._starts = TokenBucket(
             limits.starts_per_s,
             limits.start_burst,
-            now_s=lambda: services.now_ms() / 1000,
+            now_s=self._now_s,
             jitter=services.jitter,
         )
         self._lingering = 0
@@ -70,15 +83,15 @@ class Workers:
         """Claim rooms as they become due and work on each in a task of its own."""
         async with asyncio.TaskGroup() as rooms:
             while True:
-                await self._working.acquire()
+                slot = await self._slots.take()
                 try:
                     # Before the claim: what is most urgent is decided when the time has come.
                     await asyncio.sleep(self._starts.take_s())
                     lease = await self._next_lease()
                 except BaseException:
-                    self._working.release()
+                    slot.release()
                     raise
-                rooms.create_task(self._work(lease), name=f"resync {lease.room_id}")
+                rooms.create_task(self._work(lease, slot), name=f"resync {lease.room_id}")
 
     async def _next_lease(self) -> Lease:
         while True:
@@ -106,9 +119,8 @@ class Workers:
     def _lease_ttl_ms(self) -> int:
         return int(self._limits.lease_ttl_s * 1000)
 
-    async def _work(self, lease: Lease) -> None:
-        """Work on one room; gives the working slot back as soon as the room no longer needs it."""
-        slot = _Slot(self._working, self._long)
+    async def _work(self, lease: Lease, slot: Slot) -> None:
+        """Work on one room; gives its slot back as soon as the room no longer needs it."""
         due_ms: int | None = self._services.now_ms() + int(self._limits.defect_retry_s * 1000)
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)
         try:
@@ -131,11 +143,13 @@ class Workers:
             with suppress(PartialStateError):
                 await asyncio.shield(self._services.registry.hand_back(lease, due_ms))
 
-    async def _attempt(self, lease: Lease, slot: "_Slot") -> int | None:
+    async def _attempt(self, lease: Lease, slot: Slot) -> int | None:
         """Work on the room as long as there is something to do; return when it is due again."""
-        resync = RoomResync(self._services, lease, await self._services.registry.checkpoint(lease))
+        servers = AwaitedServers(self._services.servers, now_s=self._now_s)
+        services = replace(self._services, servers=servers)
+        resync = RoomResync(services, lease, await self._services.registry.checkpoint(lease))
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)
-        async with self._attended(lease, resync, slot):
+        async with self._attended(lease, resync, slot, servers):
             try:
                 await resync.load()
                 await resync.recover()
@@ -175,7 +189,9 @@ class Workers:
             self._lingering -= 1
 
     @asynccontextmanager
-    async def _attended(self, lease: Lease, resync: RoomResync, slot: "_Slot") -> AsyncIterator[None]:
+    async def _attended(
+        self, lease: Lease, resync: RoomResync, slot: Slot, servers: AwaitedServers
+    ) -> AsyncIterator[None]:
         """Hold the lease and report progress while the work goes on; a lost lease ends the work at once."""
         work = asyncio.current_task()
         lost: list[PartialStateError] = []
@@ -188,7 +204,7 @@ class Workers:
                 if work is not None:
                     work.cancel()
 
-        attendances = [self._hold(lease, resync, slot), self._await_release(lease)]
+        attendances = [self._hold(lease, resync, slot, servers), self._await_release(lease)]
         attendants = [asyncio.create_task(end_with(attendance)) for attendance in attendances]
         try:
             yield
@@ -201,7 +217,7 @@ class Workers:
                 attendant.cancel()
             await asyncio.gather(*attendants, return_exceptions=True)
 
-    async def _hold(self, lease: Lease, resync: RoomResync, slot: "_Slot") -> None:
+    async def _hold(self, lease: Lease, resync: RoomResync, slot: Slot, servers: AwaitedServers) -> None:
         """Renew the lease and report progress, for ever; raise `LeaseLostError` where that fails.
 
         A store that does not answer for a moment ends nothing: the lease outlasts that.
@@ -210,8 +226,7 @@ class Workers:
         while True:
             await asyncio.sleep(self._limits.report_s)
             now_ms = self._services.now_ms()
-            if now_ms - begun_ms >= self._limits.long_room_s * 1000:
-                await slot.takes_long()
+            await slot.suit((now_ms - begun_ms) / 1000, servers.waited_s)
             try:
                 if now_ms - renewed_ms >= self._lease_ttl_ms / 3:
                     await self._services.registry.renew(lease, now_ms, self._lease_ttl_ms)
@@ -236,24 +251,3 @@ class Workers:
                 if seen and (not is_ours or (room and room.status is RoomStatus.ABANDONED)):
                     raise LeaseLostError(lease.room_id)
                 await changed.wait(self._limits.linger_s)
-
-
-class _Slot:
-    """A working slot, of those for any room or, later, of those for long ones. Given back once, maybe early."""
-
-    def __init__(self, working: asyncio.Semaphore, long: asyncio.Semaphore) -> None:
-        self._held: asyncio.Semaphore | None = working
-        self._long = long
-
-    async def takes_long(self) -> None:
-        """Change over to a slot for long rooms, if one is free."""
-        if self._held is not None and self._held is not self._long and not self._long.locked():
-            await self._long.acquire()  # one is free, so this does not wait
-            self._held.release()
-            self._held = self._long
-
-    def release(self) -> None:
-        """Give the slot back."""
-        if self._held is not None:
-            self._held.release()
-            self._held = None
