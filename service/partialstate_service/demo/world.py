@@ -73,15 +73,16 @@ def generated_world(
     try:
         for address in islice(loopback_addresses(prefix), size.servers):
             servers.append(reserve_server(address, rng))  # noqa: PERF401 - each one made so far must be closed
-        yield _populated(tuple(servers), size, rng, now_ms=now_ms, version=version)
+        yield populated_world(tuple(servers), size, rng, now_ms=now_ms, version=version)
     finally:
         for server in servers:
             server.reserved.close()
 
 
-def _populated(
+def populated_world(
     servers: tuple[SimulatedServer, ...], size: WorldSize, rng: random.Random, *, now_ms: int, version: str
 ) -> World:
+    """Make a room on *servers*, which may have others too; its history ends at *now_ms*."""
     # One second for each event (the creator is a member too), so that the history ends now.
     founding = _founding_content(servers[0], version)
     length = len(founding) + size.members - 1 + size.messages

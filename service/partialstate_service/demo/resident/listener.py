@@ -1,7 +1,7 @@
 """The HTTPS servers of a world: one listener for each server that lives."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -23,6 +23,7 @@ from partialstate_service.matrix.ed25519 import KeyId
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
 _SHUTDOWN_S: Final = 0.1
 
+Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Handler = Callable[[web.Request], Awaitable[bytes]]
 _HONEST = Honest()
 
@@ -55,17 +56,18 @@ class SimulatedResidents:
         finally:
             await runner.cleanup()
 
+    def routes(self, server: SimulatedServer) -> Mapping[Endpoint, Route]:
+        """Return how *server* answers, by endpoint."""
+        handlers = ResidentHandlers(server, self._answers).by_endpoint
+        return {endpoint: self._route(server, endpoint, handler) for endpoint, handler in handlers.items()}
+
     def _application(self, server: SimulatedServer) -> web.Application:
         application = web.Application(client_max_size=MAX_REQUEST_BYTES)
-        for endpoint, handler in ResidentHandlers(server, self._answers).by_endpoint.items():
-            application.router.add_route(
-                endpoint.method, endpoint.path, self._route(server, endpoint, handler)
-            )
+        for endpoint, route in self.routes(server).items():
+            application.router.add_route(endpoint.method, endpoint.path, route)
         return application
 
-    def _route(
-        self, server: SimulatedServer, endpoint: Endpoint, handler: _Handler
-    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _route(self, server: SimulatedServer, endpoint: Endpoint, handler: _Handler) -> Route:
         async def route(request: web.Request) -> web.StreamResponse:
             self.log.add(ReceivedRequest(server.name, endpoint, request.raw_path))
 
