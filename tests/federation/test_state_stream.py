@@ -30,14 +30,15 @@ def split(
     """Return the elements of *body*, fed in pieces cut at *cuts*."""
     splitter = ElementSplitter(LISTS, max_element_bytes=max_element_bytes, max_elements=max_elements)
     # Attempts wait for large pieces; tests want each cut to be an attempt.
-    elements: Elements = []
+    elements = []
     start = 0
     for cut in sorted({min(cut, len(body)) for cut in cuts}):
         splitter._wanted_chars = 1
         elements += splitter.feed(body[start:cut])
         start = cut
     elements += splitter.feed(body[start:])
-    return elements + splitter.finish()
+    elements += splitter.finish()
+    return [(element.list, element.body) for element in elements]
 
 
 @given(

@@ -50,6 +50,8 @@ QUICK = WorkerLimits(poll_s=0.2, report_s=0.05, lease_ttl_s=3.0, keys_retry_s=0.
 class _InThread:
     """Verifies in a thread: tests of many rooms need no processes of their own."""
 
+    at_once = 2
+
     async def verify_chunk(self, *args: Any) -> list[EventVerdict]:
         return await asyncio.to_thread(verify_chunk, *args)
 

@@ -1,7 +1,7 @@
 """The calls of a resync, typed: `ResidentServers` over HTTPS."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from partialstate_service.federation.progress import Progress, StalledError
 from partialstate_service.federation.protocol import FederationLimits, StateElement, StateIds
 from partialstate_service.federation.requester import Requester
 from partialstate_service.federation.state_stream import (
+    Element,
     ElementSplitter,
     MalformedBodyError,
     OversizedBodyError,
@@ -50,7 +51,7 @@ class FederationClient:
 
     async def state(
         self, server: ServerName, room: RoomId, event_id: EventId
-    ) -> AsyncGenerator[StateElement, None]:
+    ) -> AsyncGenerator[Sequence[StateElement], None]:
         """See `ResidentServers`."""
         path = f"{_PREFIX}/state/{_part(room)}?event_id={_part(event_id)}"
         splitter = self._splitter(_KINDS)
@@ -58,10 +59,10 @@ class FederationClient:
         async with self._requester.open(server, "GET", path, timeout_s=timeout_s) as response:
             try:
                 async for chunk in self._chunks(response, self._limits.max_state_body_bytes):
-                    for name, body in splitter.feed(chunk):
-                        yield StateElement(_KINDS[name], body)
-                for name, body in splitter.finish():
-                    yield StateElement(_KINDS[name], body)
+                    if elements := splitter.feed(chunk):
+                        yield _of_state(elements)
+                if elements := splitter.finish():
+                    yield _of_state(elements)
             except (MalformedBodyError, OversizedBodyError, StalledError) as error:
                 raise _failure_of(error).of(server) from error
 
@@ -88,7 +89,7 @@ class FederationClient:
     async def _elements(self, server: ServerName, name: str, body: bytes) -> list[bytes]:
         def split(body: bytes) -> list[bytes]:
             splitter = self._splitter([name])
-            return [element for _, element in (*splitter.feed(body), *splitter.finish())]
+            return [element.body for element in (*splitter.feed(body), *splitter.finish())]
 
         try:
             return await _off_loop(body, split)
@@ -148,6 +149,10 @@ def _ids(answer: Mapping[str, Any], name: str) -> tuple[EventId, ...]:
         raise MalformedBodyError(f"{name} is not a list of strings")
     # A repeated id says nothing new.
     return tuple(dict.fromkeys(map(parse_event_id, ids)))
+
+
+def _of_state(elements: Sequence[Element]) -> list[StateElement]:
+    return [StateElement(_KINDS[name], body, fields) for name, body, fields in elements]
 
 
 def _failure_of(error: MalformedBodyError | OversizedBodyError | StalledError) -> Failure:

@@ -42,7 +42,7 @@ def keys_of_notary_body(
         ["server_keys"], max_element_bytes=MAX_KEYS_BODY_BYTES, max_elements=10 * len(asked)
     )
     try:
-        elements = [element for _, element in (*splitter.feed(body), *splitter.finish())]
+        elements = [element.body for element in (*splitter.feed(body), *splitter.finish())]
     except (MalformedBodyError, OversizedBodyError):
         return {}
     found: dict[ServerName, list[ServerKeys]] = {}

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
@@ -33,10 +33,14 @@ class StateIds:
 
 
 class StateElement(NamedTuple):
-    """One event of a `/state` answer: its list, and its JSON object, byte for byte as the server wrote it."""
+    """One event of a `/state` answer."""
 
     kind: Literal["pdu", "auth"]
+    """Its list."""
     body: bytes
+    """Its JSON object, byte for byte as the server wrote it."""
+    fields: Mapping[str, Any]
+    """The same, parsed without any check: for a first look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,8 @@ class ResidentServers(Protocol):
 
     def state(
         self, server: ServerName, room: RoomId, event_id: EventId
-    ) -> AsyncGenerator[StateElement, None]:
-        """Stream the events of the state before *event_id* and of its auth chain.
+    ) -> AsyncGenerator[Sequence[StateElement], None]:
+        """Stream the events of the state before *event_id* and of its auth chain, as many at a time as arrive.
 
         `FederationError` may come at any time, also after elements; an end without an error means that the answer
         was complete and well-formed. Close it (`contextlib.aclosing`) to give the connection back at once.

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Collection
 from enum import Enum, auto
+from typing import Any, NamedTuple
 
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 # Less than this is not worth a new attempt at an incomplete element.
@@ -29,6 +30,16 @@ class OversizedBodyError(ValueError):
     """One element, one other value, or their number is beyond the limit."""
 
 
+class Element(NamedTuple):
+    """One object of a list."""
+
+    list: str
+    body: bytes
+    """As it was written."""
+    fields: dict[str, Any]
+    """Read without care, for a first look: of repeated keys the last counts, and numbers may be anything."""
+
+
 class _Expect(Enum):
     OBJECT = auto()
     KEY_OR_END = auto()
@@ -42,7 +53,7 @@ class _Expect(Enum):
 
 
 class ElementSplitter:
-    """Takes the bytes of one object, gives the elements of its arrays named in *lists* as `(list, bytes)`."""
+    """Takes the bytes of one object, gives the elements of its arrays named in *lists*."""
 
     def __init__(self, lists: Collection[str], *, max_element_bytes: int, max_elements: int) -> None:
         self._missing = set(lists)
@@ -58,11 +69,11 @@ class ElementSplitter:
         self._arrived_chars = 0
         self._wanted_chars = 1
 
-    def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
+    def feed(self, chunk: bytes) -> list[Element]:
         """Return the elements that *chunk* completes; raises `MalformedBodyError` or `OversizedBodyError`."""
         return self._take(chunk, final=False)
 
-    def finish(self) -> list[tuple[str, bytes]]:
+    def finish(self) -> list[Element]:
         """Return the last elements; `MalformedBodyError` unless the object is complete and has every list."""
         elements = self._take(b"", final=True)
         if self._expect is not _Expect.NOTHING:
@@ -71,7 +82,7 @@ class ElementSplitter:
             raise MalformedBodyError(f"no list {min(self._missing)!r}")
         return elements
 
-    def _take(self, chunk: bytes, *, final: bool) -> list[tuple[str, bytes]]:
+    def _take(self, chunk: bytes, *, final: bool) -> list[Element]:
         try:
             text = self._decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
@@ -84,7 +95,7 @@ class ElementSplitter:
         self._at = 0
         self._arrived.clear()
         self._arrived_chars = 0
-        elements: list[tuple[str, bytes]] = []
+        elements: list[Element] = []
         while self._advance(elements, final=final):
             pass
         rest = len(self._text) - self._at
@@ -93,7 +104,7 @@ class ElementSplitter:
         self._wanted_chars = max(rest, _MIN_NEW_CHARS) if rest else 1
         return elements
 
-    def _advance(self, elements: list[tuple[str, bytes]], *, final: bool) -> bool:
+    def _advance(self, elements: list[Element], *, final: bool) -> bool:
         """Consume one token, or one run of elements; return False where more text is needed."""
         self._skip_white_space()
         if self._at == len(self._text):
@@ -162,7 +173,7 @@ class ElementSplitter:
         self._expect = _Expect.COMMA_OR_END
         return True
 
-    def _elements(self, elements: list[tuple[str, bytes]]) -> bool:
+    def _elements(self, elements: list[Element]) -> bool:
         """Consume elements as long as each is followed directly by a comma and the next one."""
         while True:
             value, end = self._decode()
@@ -175,7 +186,7 @@ class ElementSplitter:
             if not self._elements_left:
                 raise OversizedBodyError("too many elements")
             self._elements_left -= 1
-            elements.append((self._list, body))
+            elements.append(Element(self._list, body, value))
             self._at = end
             if not self._text.startswith(",{", end):
                 self._expect = _Expect.COMMA_OR_ARRAY_END

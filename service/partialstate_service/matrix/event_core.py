@@ -11,7 +11,7 @@ import orjson
 
 from partialstate_service.domain.ids import EventId, RoomId, UserId
 from partialstate_service.matrix.auth_event_list import claimed_auth_event_ids
-from partialstate_service.matrix.canonical_json import encode_canonical, parse_json
+from partialstate_service.matrix.canonical_json import encode_canonical, encode_plain, parse_json
 from partialstate_service.matrix.event import Event, JsonObject
 from partialstate_service.matrix.parsing import verified_event
 from partialstate_service.matrix.room_versions import RoomVersion
@@ -53,8 +53,8 @@ def pack_core(event: Event) -> bytes:
     # The last two are seldom needed.
     while len(fields) > _OFTEN and not fields[-1]:
         fields.pop()
-    # Depths and times of the early room versions can be beyond 64 bits.
-    return encode_canonical(fields, strict=False)
+    # Depths and times of the early room versions can be beyond 64 bits; how a float is written does not matter here.
+    return encode_plain(fields, strict=False)
 
 
 def unpack_core(

@@ -5,7 +5,7 @@ version 12 for room ids. Whatever the input, the only exception is `InvalidEvent
 """
 
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from unpaddedbase64 import decode_base64
 
@@ -30,7 +30,15 @@ from partialstate_service.matrix.hashes import content_hash_input, event_id_of_h
 from partialstate_service.matrix.redaction import redact
 from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
 
-__all__ = ["Flaw", "InvalidEventError", "parse_event", "parse_event_bytes", "verified_event"]
+__all__ = [
+    "Flaw",
+    "InvalidEventError",
+    "ReceivedEvent",
+    "parse_event",
+    "parse_event_bytes",
+    "parse_received",
+    "verified_event",
+]
 
 MAX_EVENT_BYTES: Final = 65_536
 """Of an event as canonical JSON, with its signatures and without `unsigned`."""
@@ -41,10 +49,27 @@ MAX_EVENT_NESTING: Final = 127
 deeper, and a homeserver could not import it."""
 
 
+class ReceivedEvent(NamedTuple):
+    """An event, and what had to be encoded of it on the way: nobody needs to encode that again."""
+
+    event: Event
+    canonical: bytes
+    """`event.raw` as canonical JSON."""
+    covered: bytes | None
+    """What the signatures of the event cover; None in versions 1 and 2, where no event id is made of it."""
+
+
 def parse_event_bytes(
     data: bytes, version: RoomVersion, *, room_id: RoomId | None = None, limit_references: bool = True
 ) -> Event:
     """Return the event that the JSON text *data* is; as `parse_event`, and repeated keys are refused too."""
+    return parse_received(data, version, room_id=room_id, limit_references=limit_references).event
+
+
+def parse_received(
+    data: bytes, version: RoomVersion, *, room_id: RoomId | None = None, limit_references: bool = True
+) -> ReceivedEvent:
+    """Return the event that the JSON text *data* is, as `parse_event_bytes` does, and its encodings."""
     if len(data) > MAX_RECEIVED_BYTES:
         drop(Flaw.TOO_LARGE, f"an event of {len(data)} bytes")
     try:
@@ -70,7 +95,7 @@ def parse_event(
         plain = is_plain(raw, max_nesting=MAX_EVENT_NESTING)
     except InvalidJsonError as error:
         raise InvalidEventError(Flaw.JSON, str(error)) from error
-    return _parse(raw, version, room_id, plain=plain, limit_references=limit_references)
+    return _parse(raw, version, room_id, plain=plain, limit_references=limit_references).event
 
 
 def verified_event(
@@ -101,18 +126,22 @@ def verified_event(
 
 def _parse(
     given: Any, version: RoomVersion, expected: RoomId | None, *, plain: bool, limit_references: bool
-) -> Event:
+) -> ReceivedEvent:
     if not isinstance(given, dict):
         drop(Flaw.FIELD, "an event is a JSON object")
     raw = _without_unsigned(given, version)
     if "unsigned" in given and not plain:
         plain = is_plain(raw)  # the float may have been in `unsigned`, where it does not matter
     try:
-        if len(_encode(raw, version, plain=plain)) > MAX_EVENT_BYTES:
-            drop(Flaw.TOO_LARGE, f"more than {MAX_EVENT_BYTES} bytes")
+        canonical = _encode(raw, version, plain=plain)
     except InvalidJsonError as error:
         raise InvalidEventError(Flaw.CANONICAL, str(error)) from error
-    return _parse_fields(raw, version, expected, plain=plain, limit_references=limit_references)
+    if len(canonical) > MAX_EVENT_BYTES:
+        drop(Flaw.TOO_LARGE, f"more than {MAX_EVENT_BYTES} bytes")
+    event, covered = _parse_fields(raw, version, expected, plain=plain, limit_references=limit_references)
+    if not event.hash_matches:
+        canonical = _encode(event.raw, version, plain=plain)
+    return ReceivedEvent(event, canonical, covered)
 
 
 def _without_unsigned(given: JsonObject, version: RoomVersion) -> dict[str, Any]:
@@ -125,7 +154,8 @@ def _without_unsigned(given: JsonObject, version: RoomVersion) -> dict[str, Any]
 
 def _parse_fields(
     raw: dict[str, Any], version: RoomVersion, expected: RoomId | None, *, plain: bool, limit_references: bool
-) -> Event:
+) -> tuple[Event, bytes | None]:
+    """Return the event, and what its id is the hash of, if it is one."""
     kind = event_format.event_type(raw)
     content = event_format.content(raw)
     event_format.check_signatures(raw)
@@ -136,17 +166,17 @@ def _parse_fields(
         raw = redact(raw, version)
         content = raw["content"]
     event_format.check_authorising_user(content, kind, version)
+    covered: bytes | None = None
     if version.event_ids is EventIdFormat.GIVEN:
         event_id = event_format.given_event_id(raw)
     else:
-        event_id = event_id_of_hash(
-            sha256(_encode(signed_part(raw, version), version, plain=plain)).digest(), version
-        )
+        covered = _encode(signed_part(raw, version), version, plain=plain)
+        event_id = event_id_of_hash(sha256(covered).digest(), version)
     if room_id is None:
         room_id = RoomId("!" + event_id[1:])
         if expected is not None and room_id != expected:
             drop(Flaw.WRONG_ROOM, "a create event of another room")
-    return Event(
+    event = Event(
         event_id=event_id,
         room_id=room_id,
         type=kind,
@@ -165,6 +195,7 @@ def _parse_fields(
         room_version=version,
         hash_matches=hash_matches,
     )
+    return event, covered
 
 
 def _room_id(raw: JsonObject, expected: RoomId | None) -> RoomId:

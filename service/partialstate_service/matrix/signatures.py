@@ -73,15 +73,19 @@ def required_signers(event: Event) -> tuple[ServerName, ...]:
     return tuple(dict.fromkeys(signers))
 
 
-def verify_event(event: Event, keys: Mapping[ServerName, ServerKeys]) -> SignatureVerdict:
+def verify_event(
+    event: Event, keys: Mapping[ServerName, ServerKeys], covered: bytes | None = None
+) -> SignatureVerdict:
     """Say whether every required server has signed *event*, by the given *keys*.
 
-    One valid signature of each is enough. INVALID wins over KEY_UNKNOWN: no key can mend it.
+    One valid signature of each is enough. INVALID wins over KEY_UNKNOWN: no key can mend it. *covered* is what the
+    signatures cover, where the caller has it.
     """
-    version = event.room_version
-    # What was parsed under strict rules is known to be plain.
-    encode = encode_plain if version.strict_canonical_json else encode_canonical
-    covered = encode(signed_part(event.raw, version), strict=version.strict_canonical_json)
+    if covered is None:
+        version = event.room_version
+        # What was parsed under strict rules is known to be plain.
+        encode = encode_plain if version.strict_canonical_json else encode_canonical
+        covered = encode(signed_part(event.raw, version), strict=version.strict_canonical_json)
     unknown: list[ServerName] = []
     for server in required_signers(event):
         outcome = _verify_server(event, server, covered, keys.get(server))

@@ -37,11 +37,13 @@ class EventTable(MutableMapping[EventId, Event]):
         if version.room_ids_as_hashes:
             self._implied = (self._number(EventId("$" + room_id[1:])),)
 
-    def put(self, event_id: EventId, auth_event_ids: Sequence[EventId], core: bytes) -> None:
-        """Hold an event by its core (`matrix.event_core.pack_core`); one that is held stays as it is."""
-        if event_id not in self:
-            numbers = [self._number(auth_id) for auth_id in auth_event_ids]
-            self._set(event_id, _HEADS[len(numbers)].pack(len(numbers), *numbers) + core)
+    def put(self, event_id: EventId, auth_event_ids: Sequence[EventId], core: bytes) -> bool:
+        """Hold an event by its core (`matrix.event_core.pack_core`); one that is held stays as it is: False."""
+        if event_id in self:
+            return False
+        numbers = [self._number(auth_id) for auth_id in auth_event_ids]
+        self._set(event_id, _HEADS[len(numbers)].pack(len(numbers), *numbers) + core)
+        return True
 
     def slot(self, event_id: EventId) -> tuple[str, str | None]:
         """Return the type and state key of a held event; costs less than making the event."""

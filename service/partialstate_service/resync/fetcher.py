@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
@@ -16,12 +17,15 @@ from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.resync.doubtful import Doubtful
 from partialstate_service.resync.event_requests import EventRequests
 from partialstate_service.resync.held import HeldEvents
-from partialstate_service.resync.one_ahead import one_ahead
+from partialstate_service.resync.some_ahead import some_ahead
 from partialstate_service.resync.sources import Sources
-from partialstate_service.resync.verifier import Verifier
+from partialstate_service.resync.verifier import CHUNK_EVENTS, Verification, Verifier
+from partialstate_service.resync.wanted_keys import WantedKeys
 
-_BATCH_EVENTS = 500
-_BATCH_BYTES = 4 * 1024 * 1024
+_REQUESTED_EVENTS = 500
+"""How many single events are asked for before any is verified."""
+_CHUNK_BYTES = 1024 * 1024
+"""How much of a `/state` is verified at a time; or `CHUNK_EVENTS`."""
 _SERVERS_PER_EVENT = 5
 """Over how many servers single events are spread."""
 _SERVERS_IN_DOUBT = 5
@@ -136,12 +140,12 @@ class Fetcher:
         requests = EventRequests(self._servers, self._sources, wanted.keys(), servers)
         left = requests.askable(wanted)
         while left:
-            batch = left[:_BATCH_EVENTS]
+            batch = left[:_REQUESTED_EVENTS]
             bodies = await requests.bodies(batch)
-            await self._verify_batch(bodies, wanted)
+            await self._hold(await self._verified(bodies, wanted), wanted)
             # Another server may have in good form what came in bad form or not at all; a key is seldom what differs.
             again = (e for e in batch if e not in self._held and e not in self.doubtful.key_unknown)
-            left = requests.askable(again) + left[_BATCH_EVENTS:]
+            left = requests.askable(again) + left[_REQUESTED_EVENTS:]
         await self._held.flush()
         return requests.unknown()
 
@@ -168,39 +172,58 @@ class Fetcher:
 
         An answer of many more events than the *named* ones is given up: it might never end.
         """
-        batch: list[bytes] = []
-        size = 0
         count = 0
+        piece = _Piece()
+
+        async def hold(result: Verification) -> None:
+            await self._hold(result, missing)
+
         async with (
-            aclosing(self._servers.state(server, self._room_id, after)) as elements,
-            one_ahead() as verifying,
+            aclosing(self._servers.state(server, self._room_id, after)) as arrivals,
+            some_ahead(self._verifier.at_once, hold) as verifying,
         ):
-            async for element in elements:
-                count += 1
-                if count > 2 * named + _BATCH_EVENTS:
+            async for elements in arrivals:
+                count += len(elements)
+                if count > 2 * named + _REQUESTED_EVENTS:
                     text = f"/state has many more events than the {named} that are needed"
                     raise FederationError(Outcome.INVALID, server, text=text)
-                batch.append(element.body)
-                size += len(element.body)
-                if len(batch) >= _BATCH_EVENTS or size >= _BATCH_BYTES:
-                    await verifying.begin(self._verify_batch(batch, missing))
-                    batch = []
-                    size = 0
-            await verifying.begin(self._verify_batch(batch, missing))
+                for element in elements:
+                    piece.bodies.append(element.body)
+                    piece.size += len(element.body)
+                    piece.wanted.note(element.fields)
+                    if len(piece.bodies) >= CHUNK_EVENTS or piece.size >= _CHUNK_BYTES:
+                        await verifying.begin(self._verified(piece.bodies, missing, piece.wanted))
+                        piece = _Piece()
+            await verifying.begin(self._verified(piece.bodies, missing, piece.wanted))
         await self._held.flush()
 
-    async def _verify_batch(self, bodies: Sequence[bytes], asked_for: Mapping[EventId, EventId]) -> None:
-        """Verify and hold *bodies*. Events that nobody asked for are not held; each that was is known by that id."""
-        if not bodies:
-            return
+    async def _verified(
+        self,
+        bodies: Sequence[bytes],
+        asked_for: Mapping[EventId, EventId],
+        wanted: WantedKeys | None = None,
+    ) -> Verification:
+        """Verify *bodies*; each event that was asked for is known by that id."""
         self._fetched += len(bodies)
         notaries = self._sources.available(at_most=_NOTARIES)
-        result = await self._verifier.verify(
-            bodies, self._version, self._room_id, notaries, known_ids=asked_for
+        return await self._verifier.verify(
+            bodies, self._version, self._room_id, notaries, known_ids=asked_for, wanted=wanted
         )
+
+    async def _hold(self, result: Verification, asked_for: Mapping[EventId, EventId]) -> None:
+        """Hold what is beyond doubt. Events that nobody asked for are not held."""
         intact = self.doubtful.note(result, asked_for)
         await self._held.add_verified(intact)
         self._on_progress(self._fetched, self._held.verified)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """The part of a `/state` that is to be verified next."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    size: int = 0
+    wanted: WantedKeys = field(default_factory=WantedKeys)
 
 
 def _same(event_ids: Iterable[EventId]) -> dict[EventId, EventId]:

@@ -63,8 +63,7 @@ class HeldEvents:
     async def add_verified(self, events: Sequence[FetchedEvent]) -> None:
         """Hold verified events, and save them as soon as they fill a chunk."""
         for event in events:
-            if event.event_id not in self.events:
-                self.events.put(event.event_id, event.auth_event_ids, event.core)
+            if self.events.put(event.event_id, event.auth_event_ids, event.core):
                 self._unsaved[event.event_id] = event
                 self._verified += 1
         while len(self._unsaved) >= _CHUNK_EVENTS:

@@ -6,7 +6,7 @@ everybody else's. Waiting for one's turn counts against no time limit: those beg
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -68,14 +68,14 @@ class LimitedServers:
 
     async def state(
         self, server: ServerName, room: RoomId, event_id: EventId
-    ) -> AsyncGenerator[StateElement, None]:
+    ) -> AsyncGenerator[Sequence[StateElement], None]:
         """See `ResidentServers`."""
         async with (
             self._states.passed(server),
             aclosing(self._servers.state(server, room, event_id)) as elements,
         ):
-            async for element in elements:
-                yield element
+            async for some in elements:
+                yield some
 
     async def event(self, server: ServerName, event_id: EventId) -> bytes:
         """See `ResidentServers`."""

@@ -5,6 +5,7 @@ is remembered for as long as a worker holds the room, and nothing is sought agai
 sought in vain is not either, for a short time.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -25,6 +26,7 @@ class RoomKeys:
     def __init__(self, keys: KeySource, now_s: Callable[[], float] = time.monotonic) -> None:
         self._keys = keys
         self._now_s = now_s
+        self._asking = asyncio.Lock()
         self._found: dict[ServerName, ServerKeys] = {}
         # What was sought in vain, and until when it is not sought again.
         self._missed: dict[tuple[ServerName, frozenset[KeyId]], tuple[int, float]] = {}
@@ -37,20 +39,35 @@ class RoomKeys:
         key_ids: Mapping[ServerName, Collection[KeyId]] = MappingProxyType({}),
     ) -> Mapping[ServerName, ServerKeys]:
         """See `KeySource`."""
-        missing = {
+        if self._missing(wanted, key_ids):
+            async with self._asking:
+                # Chunks of one room need the same servers' keys: what another asked for meanwhile has been answered.
+                if missing := self._missing(wanted, key_ids):
+                    await self._ask(missing, also_ask, key_ids)
+        return {server: self._found[server] for server in wanted if server in self._found}
+
+    async def _ask(
+        self,
+        missing: Mapping[ServerName, int],
+        also_ask: Sequence[ServerName],
+        key_ids: Mapping[ServerName, Collection[KeyId]],
+    ) -> None:
+        self._found |= await self._keys.keys_for(missing, also_ask=also_ask, key_ids=key_ids)
+        if len(self._missed) > _MAX_MISSES:
+            self._missed.clear()
+        again_s = self._now_s() + _MISS_S
+        for server, until in missing.items():
+            if not self._has(server, until, key_ids):
+                self._missed[server, frozenset(key_ids.get(server, ()))] = (until, again_s)
+
+    def _missing(
+        self, wanted: Mapping[ServerName, int], key_ids: Mapping[ServerName, Collection[KeyId]]
+    ) -> dict[ServerName, int]:
+        return {
             server: until
             for server, until in wanted.items()
             if not self._has(server, until, key_ids) and not self._was_missed(server, until, key_ids)
         }
-        if missing:
-            self._found |= await self._keys.keys_for(missing, also_ask=also_ask, key_ids=key_ids)
-            if len(self._missed) > _MAX_MISSES:
-                self._missed.clear()
-            again_s = self._now_s() + _MISS_S
-            for server, until in missing.items():
-                if not self._has(server, until, key_ids):
-                    self._missed[server, frozenset(key_ids.get(server, ()))] = (until, again_s)
-        return {server: self._found[server] for server in wanted if server in self._found}
 
     def _has(self, server: ServerName, until: int, key_ids: Mapping[ServerName, Collection[KeyId]]) -> bool:
         return suffices(self._found.get(server), until, key_ids.get(server, ()))

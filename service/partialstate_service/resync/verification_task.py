@@ -8,10 +8,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
-from partialstate_service.matrix.canonical_json import encode_canonical
 from partialstate_service.matrix.event_core import pack_core
 from partialstate_service.matrix.keys import ServerKeys
-from partialstate_service.matrix.parsing import InvalidEventError, parse_event_bytes
+from partialstate_service.matrix.parsing import InvalidEventError, parse_received
 from partialstate_service.matrix.room_versions import room_version
 from partialstate_service.matrix.signatures import SignatureOutcome, verify_event
 
@@ -57,19 +56,17 @@ def verify_chunk(
     verdicts = []
     for body in bodies:
         try:
-            event = parse_event_bytes(body, capabilities, room_id=room_id)
+            event, canonical, covered = parse_received(body, capabilities, room_id=room_id)
         except InvalidEventError as error:
             verdicts.append(EventVerdict(VerdictKind.MALFORMED, EventId(""), str(error)))
             continue
-        kind = _KINDS[verify_event(event, keys).outcome]
-        json = encode_canonical(event.raw, strict=capabilities.strict_canonical_json)
         verdicts.append(
             EventVerdict(
-                kind,
+                _KINDS[verify_event(event, keys, covered).outcome],
                 event.event_id,
                 auth_event_ids=event.auth_event_ids,
                 core=pack_core(event),
-                json=None if json == body else json,
+                json=None if canonical == body else canonical,
                 hash_matches=event.hash_matches,
             )
         )

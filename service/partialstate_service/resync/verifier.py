@@ -7,26 +7,28 @@ told apart: a wrong signature will not become right, a key that nobody has may s
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
-import orjson
-
-from partialstate_service.domain.ids import EventId, InvalidIdError, RoomId, ServerName, parse_server_name
+from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.protocol import KeySource
-from partialstate_service.matrix.keys import KeyId, ServerKeys
+from partialstate_service.matrix.keys import ServerKeys
 from partialstate_service.matrix.room_versions import RoomVersion
-from partialstate_service.matrix.signatures import MAX_SIGNATURES_PER_SERVER
 from partialstate_service.resync.room_keys import RoomKeys
 from partialstate_service.resync.verification_task import EventVerdict, VerdictKind
+from partialstate_service.resync.wanted_keys import WantedKeys
 
-_CHUNK = 125
-"""Events per chunk of CPU work: some 10 ms of one core."""
+CHUNK_EVENTS = 250
+"""Events per chunk of CPU work: some 20 ms of one core."""
 
 
 class ChunkVerifier(Protocol):
     """Whoever does the CPU work."""
+
+    @property
+    def at_once(self) -> int:
+        """How many chunks keep it busy; more wait."""
+        ...
 
     async def verify_chunk(
         self,
@@ -39,8 +41,7 @@ class ChunkVerifier(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FetchedEvent:
+class FetchedEvent(NamedTuple):
     """A well-formed event that was fetched: as little of it as is needed, and its JSON for the store."""
 
     event_id: EventId
@@ -75,6 +76,11 @@ class Verifier:
         """Return a verifier that remembers the keys that it finds, for the events of one room."""
         return Verifier(RoomKeys(self._keys), self._chunks)
 
+    @property
+    def at_once(self) -> int:
+        """How many chunks of `CHUNK_EVENTS` may be verified at a time."""
+        return self._chunks.at_once
+
     async def verify(
         self,
         bodies: Sequence[bytes],
@@ -82,16 +88,19 @@ class Verifier:
         room_id: RoomId,
         notaries: Sequence[ServerName] = (),
         known_ids: Mapping[EventId, EventId] = MappingProxyType({}),
+        wanted: WantedKeys | None = None,
     ) -> Verification:
         """Return what each of *bodies* proves to be; *notaries* are servers of the room, asked for missing keys.
 
-        Event ids are taken from *known_ids* where these have them: from other processes come copies.
+        Event ids are taken from *known_ids* where these have them: from other processes come copies. *wanted* says
+        whose keys *bodies* may need, where the caller has looked already.
         """
-        wanted, key_ids = _needed_keys(bodies)
-        keys = await self._keys.keys_for(wanted, also_ask=notaries, key_ids=key_ids)
+        wanted = wanted or WantedKeys.of(bodies)
+        servers = wanted.servers()
+        keys = await self._keys.keys_for(servers, also_ask=notaries, key_ids=wanted.key_ids(servers))
         pieces = [
-            self._chunks.verify_chunk(bodies[start : start + _CHUNK], version.version, room_id, keys)
-            for start in range(0, len(bodies), _CHUNK)
+            self._chunks.verify_chunk(bodies[start : start + CHUNK_EVENTS], version.version, room_id, keys)
+            for start in range(0, len(bodies), CHUNK_EVENTS)
         ]
         result = Verification()
         verdicts = (verdict for piece in await asyncio.gather(*pieces) for verdict in piece)
@@ -100,74 +109,16 @@ class Verifier:
         return result
 
 
-def _needed_keys(
-    bodies: Sequence[bytes],
-) -> tuple[dict[ServerName, int], dict[ServerName, set[KeyId]]]:
-    """Return until when each server's keys should be valid, and which keys the signatures name."""
-    raws = [_loosely_parsed(body) for body in bodies]
-    wanted = _wanted(raws)
-    return wanted, _key_ids(raws, wanted)
-
-
-def _loosely_parsed(body: bytes) -> dict[str, Any]:
-    """Return the event's fields for a first look; what is no JSON object has none, and its verdict will say so."""
-    try:
-        raw = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return raw if isinstance(raw, dict) else {}
-
-
-def _wanted(raws: Sequence[Mapping[str, Any]]) -> dict[ServerName, int]:
-    """Return each server that may have had to sign with the latest time at which its key must be valid.
-
-    A first look only: which servers must have signed is decided with the verdict.
-    """
-    wanted: dict[ServerName, int] = {}
-    for raw in raws:
-        content = raw.get("content")
-        vouching = content.get("join_authorised_via_users_server") if isinstance(content, dict) else None
-        sent_at = raw.get("origin_server_ts")
-        timestamp = sent_at if type(sent_at) is int else 0
-        for name in (raw.get("sender"), vouching, raw.get("event_id")):
-            if isinstance(name, str) and (server := _server_in(name)) is not None:
-                wanted[server] = max(wanted.get(server, 0), timestamp)
-    return wanted
-
-
-def _key_ids(
-    raws: Sequence[Mapping[str, Any]], servers: Mapping[ServerName, int]
-) -> dict[ServerName, set[KeyId]]:
-    """Return the keys that the signatures of *servers* name."""
-    key_ids: dict[ServerName, set[KeyId]] = {}
-    for raw in raws:
-        signatures = raw.get("signatures")
-        for name, by_key in signatures.items() if isinstance(signatures, dict) else ():
-            if name in servers and isinstance(by_key, dict):
-                key_ids.setdefault(ServerName(name), set()).update(islice(by_key, MAX_SIGNATURES_PER_SERVER))
-    return key_ids
-
-
-def _server_in(identifier: str) -> ServerName | None:
-    _, colon, name = identifier.partition(":")
-    if not colon:
-        return None
-    try:
-        return parse_server_name(name)
-    except InvalidIdError:
-        return None
-
-
 def _sort_in(
     result: Verification, verdict: EventVerdict, body: bytes, known_ids: Mapping[EventId, EventId]
 ) -> None:
-    if verdict.kind is VerdictKind.MALFORMED:
-        result.malformed.append(verdict.text)
+    kind, event_id, text, auth_event_ids, core, json, hash_matches = verdict
+    if kind is VerdictKind.MALFORMED:
+        result.malformed.append(text)
         return
-    json = body if verdict.json is None else verdict.json
-    event_id = known_ids.get(verdict.event_id, verdict.event_id)
-    event = FetchedEvent(event_id, verdict.auth_event_ids, verdict.core, json, verdict.hash_matches)
-    match verdict.kind:
+    event_id = known_ids.get(event_id, event_id)
+    event = FetchedEvent(event_id, auth_event_ids, core, body if json is None else json, hash_matches)
+    match kind:
         case VerdictKind.VALID:
             result.valid.append(event)
         case VerdictKind.KEY_UNKNOWN:

@@ -40,9 +40,13 @@ class VerifierPool:
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
-        # A chunk in work for each process, and one that waits: what is in flight is bounded.
-        self._gate = asyncio.Semaphore(2 * processes)
+        self._gate = asyncio.Semaphore(self.at_once)
         self._executor = self._new_executor()
+
+    @property
+    def at_once(self) -> int:
+        """How many chunks are in flight at most: one in work for each process, and one that waits."""
+        return 2 * self._processes
 
     async def verify_chunk(
         self,
