@@ -70,6 +70,7 @@ async def test_who_lost_the_lease_writes_nothing_more(store):
         registry.renew(lease, NOW, TTL),
         registry.checkpoint(lease),
         registry.commit_verified(lease, chunk),
+        registry.drop_verified(lease, [chunk]),
         registry.commit_snapshot(lease, JOIN, chunk),
         registry.mark_state_verified(lease, None),
         registry.append_log(lease, [NewSegment(ChunkKind.VERIFIED, chunk)], [JOIN], []),

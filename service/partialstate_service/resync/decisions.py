@@ -14,8 +14,8 @@ from partialstate_service.resync.renunciations import (
     renounced_among,
     renunciation_name,
 )
-from partialstate_service.resync.snapshot import Snapshot, decode_snapshot, encode_snapshot
-from partialstate_service.store.protocol import Bulk, Checkpoint, ChunkKind, Lease, Registry
+from partialstate_service.resync.snapshot import Snapshot, decode_snapshot, encode_snapshot, named_chunks
+from partialstate_service.store.protocol import Bulk, Checkpoint, Chunk, ChunkKind, Lease, Registry
 
 
 class Decisions:
@@ -29,6 +29,9 @@ class Decisions:
         self._lease = lease
         self._kept = checkpoint.snapshots
         self._held = held
+        self._committed: dict[EventId, Chunk] = {}
+        # The keys of the chunks that the snapshot in a chunk needs, by that chunk's key.
+        self._needs: dict[str, frozenset[str]] = {}
 
     async def snapshot(self, prev: EventId) -> Snapshot | None:
         """Return the state after *prev* that an earlier attempt found, if all of it is held."""
@@ -49,6 +52,14 @@ class Decisions:
         await self._held.flush()
         await self._commit(prev, await asyncio.to_thread(encode_snapshot, snapshot, self._held.chunks))
 
+    async def needed_chunks(self) -> set[str]:
+        """Return the keys of the chunks of verified events that hold what the kept states consist of."""
+        chunks = {**self._kept, **self._committed}.values()
+        for chunk in chunks:
+            if chunk.key not in self._needs:
+                self._needs[chunk.key] = named_chunks(await self._bulk.records(chunk))
+        return {key for chunk in chunks for key in self._needs[chunk.key]}
+
     async def renunciations(self) -> AsyncIterator[tuple[EventId, EventId]]:
         """Yield the recorded events whose auth chains earlier attempts gave up, each with what its chain lacks."""
         for name, event_id in renounced_among(self._kept):
@@ -62,3 +73,4 @@ class Decisions:
         owner = f"{self._lease.generation}.{self._lease.fencing}"
         chunk = await self._bulk.put(self._lease.room_id, ChunkKind.SNAPSHOT, owner, items)
         await self._registry.commit_snapshot(self._lease, name, chunk)
+        self._committed[name] = chunk

@@ -4,7 +4,8 @@ A snapshot is refused unless every id and its auth closure is held and verified.
 fails auth: `RECOVERY.md`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
@@ -33,6 +34,7 @@ class Recovery:
         states: StateVerification,
         policy: RecoveryPolicy,
         waited_s: Callable[[], float],
+        holds_too_much: Callable[[], Awaitable[bool]],
     ) -> None:
         self._fetcher = fetcher
         self._sources = sources
@@ -41,6 +43,7 @@ class Recovery:
         self._cross_check = CrossCheck(fetcher, sources, states)
         self._policy = policy
         self._waited_s = waited_s
+        self._holds_too_much = holds_too_much
         self._lacking: dict[ServerName, FederationError] = {}
         self._unknown_to: dict[EventId, set[ServerName]] = {}
 
@@ -74,54 +77,75 @@ class Recovery:
         """Return the verified state after *after*.
 
         Raises `NoServerLeftError` when every server has refused, failed or told what cannot be true, each asked once
-        (twice after a time-out); it may be tried again when the first cooldown is over. Raises `KeysAwaitedError`
-        while keys may still turn up. Who lacks *after* cools down from `leave_alone_who_lacked` on.
+        (twice after a time-out), or what they sent for nothing is too much to go on with; it may be tried again when
+        the first cooldown is over. Raises `KeysAwaitedError` while keys may still turn up. Who lacks *after* cools
+        down from `leave_alone_who_lacked` on.
         """
-        suspect: Snapshot | None = None
-        asked: set[ServerName] = set()
-        timed_out: set[ServerName] = set()
-        keys_needed: KeysNeededError | None = None
-        opinions = 0
-        last_failure = "there is no server to ask"
-        while candidates := self._sources.available(without=asked, at_most=1):
-            server = candidates[0]
-            try:
-                ids = await self._fetcher.state_ids(server, after)
-                snapshot = await self._states.snapshot(server, ids, after)
-            except FederationError as error:
-                last_failure = str(error)
-                self._note(error, after)
-                if error.outcome is Outcome.TIMEOUT and server not in timed_out:
-                    timed_out.add(server)
-                else:
-                    asked.add(server)
-                continue
-            except KeysNeededError as refusal:
-                # Not this server's fault; but another's state may do without.
-                keys_needed = keys_needed or refusal
-                asked.add(server)
-                continue
-            except SnapshotRefusedError as refusal:
-                last_failure = f"{server}: {refusal}"
-                self._sources.failed(FederationError(Outcome.INVALID, server, text=str(refusal)))
-                asked.add(server)
-                continue
-            self._sources.succeeded(server)
-            if not snapshot.left_out:
-                return await self._checked(snapshot, ids, server)
-            # Homeservers do carry such state; but one that does not is preferred.
-            suspect = suspect or snapshot
-            asked.add(server)
-            opinions += 1
-            if opinions > self._policy.other_opinions:
+        search = _Search()
+        while candidates := self._sources.available(without=search.asked, at_most=1):
+            if await self._holds_too_much():
+                search.is_cut_short = True
                 break
-        if suspect is not None:
-            return suspect
-        if keys_needed is not None:
-            raise KeysAwaitedError(str(keys_needed))
-        raise NoServerLeftError(last_failure, is_unknown=bool(asked) and asked == self._unknown_to.get(after))
+            if (snapshot := await self._told_by(candidates[0], after, search)) is not None:
+                return snapshot
+            if search.opinions > self._policy.other_opinions:
+                break
+        if search.suspect is not None:
+            return search.suspect
+        if search.keys_needed is not None:
+            raise KeysAwaitedError(str(search.keys_needed))
+        is_unknown = bool(search.asked) and search.asked == self._unknown_to.get(after)
+        raise NoServerLeftError(search.last_failure, is_unknown=is_unknown and not search.is_cut_short)
+
+    async def _told_by(self, server: ServerName, after: EventId, search: "_Search") -> Snapshot | None:
+        """Return the state after *after* that *server* tells, cross-checked; None if another server is to be asked."""
+        try:
+            ids = await self._fetcher.state_ids(server, after)
+            snapshot = await self._states.snapshot(server, ids, after)
+        except FederationError as error:
+            search.last_failure = str(error)
+            self._note(error, after)
+            if error.outcome is Outcome.TIMEOUT and server not in search.timed_out:
+                search.timed_out.add(server)
+            else:
+                search.asked.add(server)
+            return None
+        except KeysNeededError as refusal:
+            # Not this server's fault; but another's state may do without.
+            search.keys_needed = search.keys_needed or refusal
+            search.asked.add(server)
+            search.opinions += 1
+            return None
+        except SnapshotRefusedError as refusal:
+            search.last_failure = f"{server}: {refusal}"
+            self._sources.failed(FederationError(Outcome.INVALID, server, text=str(refusal)))
+            search.asked.add(server)
+            return None
+        self._sources.succeeded(server)
+        if not snapshot.left_out:
+            return await self._checked(snapshot, ids, server)
+        # Homeservers do carry such state; but one that does not is preferred.
+        search.suspect = search.suspect or snapshot
+        search.asked.add(server)
+        search.opinions += 1
+        return None
 
     async def _checked(self, snapshot: Snapshot, ids: StateIds, server: ServerName) -> Snapshot:
         if not self._policy.cross_check:
             return snapshot
         return await self._cross_check.checked(snapshot, ids, server)
+
+
+@dataclass(slots=True)
+class _Search:
+    """What has become of the search for one state so far."""
+
+    asked: set[ServerName] = field(default_factory=set)
+    timed_out: set[ServerName] = field(default_factory=set)
+    suspect: Snapshot | None = None
+    """The first state with what should not be in it."""
+    keys_needed: KeysNeededError | None = None
+    opinions: int = 0
+    """How many servers told a state that another's may be better than."""
+    is_cut_short: bool = False
+    last_failure: str = "there is no server to ask"

@@ -26,6 +26,7 @@ from partialstate_service.resync.recovery_errors import KeysAwaitedError, NoServ
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.seeds import summarise
 from partialstate_service.resync.sources import Sources
+from partialstate_service.resync.spare_events import SpareEvents
 from partialstate_service.resync.state_verification import StateVerification
 from partialstate_service.resync.verifier import Verifier
 from partialstate_service.store.protocol import (
@@ -91,6 +92,13 @@ class RoomResync:
             on_progress=self.board.count,
         )
         self._decisions = Decisions(services.registry, services.bulk, lease, checkpoint, self._held)
+        self._spare = SpareEvents(
+            services.registry,
+            lease,
+            checkpoint,
+            self._decisions,
+            max_bytes=services.policy.recovery.max_spare_bytes,
+        )
         self._recorded_auth = RecordedAuth(
             self._replay,
             self._fetcher,
@@ -103,7 +111,7 @@ class RoomResync:
     async def load(self) -> None:
         """Take up what is committed, and verify the send_join response if that is still to be done."""
         self.board.stage(ResyncStage.VERIFYING_JOIN)
-        await self._held.load(self._checkpoint.verified)
+        await self._held.load(await self._spare.drop())
         self.board.count(0, self._held.verified)
         self._log = RecoveredLog(
             self._services.registry,
@@ -205,6 +213,7 @@ class RoomResync:
             states=states,
             policy=policy,
             waited_s=self._waited_s,
+            holds_too_much=self._holds_too_much,
         )
 
     def _in_turn(self, prevs: AbstractSet[EventId]) -> list[EventId]:
@@ -234,6 +243,9 @@ class RoomResync:
         if not self._room.state_verified:
             summary = summarise(snapshot.state, self._held.events)
             await self._services.registry.mark_state_verified(self._lease, summary)
+
+    async def _holds_too_much(self) -> bool:
+        return await self._spare.are_too_many([held.chunk for held in self._held.chunks])
 
     def _waited_s(self) -> float:
         return (self._services.now_ms() - self._room.registered_at_ms) / 1000

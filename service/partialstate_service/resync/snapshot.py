@@ -113,6 +113,11 @@ def encode_snapshot(snapshot: Snapshot, chunks: Iterable[HeldChunk]) -> list[byt
     return [*items, orjson.dumps({"ids": list(unnamed), "marks": "".join(unnamed.values())})]
 
 
+def named_chunks(items: Sequence[bytes]) -> frozenset[str]:
+    """Return the keys of the chunks that hold what `encode_snapshot` encoded."""
+    return frozenset(item["chunk"] for item in map(orjson.loads, items[1:]) if "chunk" in item)
+
+
 def decode_snapshot(
     items: Sequence[bytes], events: EventTable, chunks: Iterable[HeldChunk]
 ) -> Snapshot | None:

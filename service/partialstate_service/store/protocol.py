@@ -309,6 +309,9 @@ class Registry(Protocol):
     async def commit_verified(self, lease: Lease, chunk: Chunk) -> None:
         """Add a chunk of verified events to the room's manifest."""
 
+    async def drop_verified(self, lease: Lease, chunks: Sequence[Chunk]) -> None:
+        """Take chunks of verified events out of the room's manifest; no snapshot and no segment may need them."""
+
     async def commit_snapshot(self, lease: Lease, after: EventId, chunk: Chunk) -> None:
         """Record the verified full state after an event. Repeating it for the same event replaces it."""
 

@@ -22,6 +22,8 @@ from partialstate_service.store.records import (
 
 # How often another worker may be quicker before we let the caller come again.
 _TRIES = 10
+# How many chunks one script takes out of a manifest: others wait meanwhile.
+_DROPPED_AT_ONCE = 100
 # Of rooms that a user waits for, and of the others.
 _QUEUES = ("due:waiting", "due:normal")
 
@@ -65,6 +67,11 @@ class WorkerRegistry:
 
     async def commit_verified(self, lease: Lease, chunk: Chunk) -> None:
         await self._held("commit_verified", lease, chunk_text(chunk))
+
+    async def drop_verified(self, lease: Lease, chunks: Sequence[Chunk]) -> None:
+        for start in range(0, len(chunks), _DROPPED_AT_ONCE):
+            texts = [chunk_text(chunk) for chunk in chunks[start : start + _DROPPED_AT_ONCE]]
+            await self._held("drop_verified", lease, len(texts), *texts)
 
     async def commit_snapshot(self, lease: Lease, after: EventId, chunk: Chunk) -> None:
         await self._held("commit_snapshot", lease, after, chunk_text(chunk))
