@@ -5,7 +5,7 @@ from collections import Counter as Tally
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -35,6 +35,20 @@ class Metrics:
             buckets=_LAG_BUCKETS_S,
             registry=self.registry,
         )
+        self._failed_calls = Counter(
+            "partialstate_failed_calls",
+            "Calls that ended without a result, by the reason that the caller was told.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._delayed_checks = Counter(
+            "partialstate_delayed_checks",
+            "Requests of StreamCheck that had to wait, since their client made more than it may.",
+            registry=self.registry,
+        )
+        self._tasks = Gauge(
+            "partialstate_event_loop_tasks", "How many tasks the event loop has.", registry=self.registry
+        )
         # `labels` validates what it is given each time; a check has no time for that.
         self._counters: dict[tuple[str, str, str], Counter] = {}
 
@@ -46,9 +60,21 @@ class Metrics:
             counter = self._counters[key] = self._checks.labels(*key)
         counter.inc()
 
+    def observe_failed_call(self, reason: str) -> None:
+        """Count a call without a result."""
+        self._failed_calls.labels(reason).inc()
+
+    def observe_delayed_check(self) -> None:
+        """Count a check that waits for its client's rate."""
+        self._delayed_checks.inc()
+
     def observe_loop_lag(self, lag_s: float) -> None:
         """Count one look at the event loop."""
         self._loop_lag.observe(lag_s)
+
+    def observe_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell how many tasks *loop* has whenever the metrics are read."""
+        self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def observe_rooms(self, mirror: Mirror) -> None:
         """Tell what *mirror* holds whenever the metrics are read."""
@@ -101,8 +127,9 @@ class _Rooms(Collector):
 
 @asynccontextmanager
 async def watched_loop(metrics: Metrics) -> AsyncIterator[None]:
-    """Tell *metrics* how late the event loop is, until the end of the block."""
+    """Tell *metrics* how late the event loop is, until the end of the block, and how many tasks it has."""
     loop = asyncio.get_running_loop()
+    metrics.observe_tasks(loop)
 
     async def watch() -> None:
         while True:
