@@ -1,6 +1,7 @@
 """WatchService: the changes of the registry, as they happen."""
 # ruff: noqa: N802 - the names are those of the RPCs
 
+from collections import OrderedDict
 from contextlib import aclosing
 
 from partialstate.v1 import watch_service_pb2 as pb
@@ -12,6 +13,7 @@ from partialstate_service.store.protocol import Change, Mirror
 
 _QUEUE_LIMIT = 10_000
 """How many changes a reader may lag behind before it is ended."""
+_KEPT_MESSAGES = 100
 
 
 class WatchServicer(pb_grpc.WatchServiceServicer):
@@ -19,6 +21,7 @@ class WatchServicer(pb_grpc.WatchServiceServicer):
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
+        self._messages: OrderedDict[int, tuple[Change, pb.WatchResponse]] = OrderedDict()
 
     async def Watch(  # type: ignore[override]  # writes its answers: see `Guard`
         self, request: pb.WatchRequest, context: Context
@@ -28,10 +31,21 @@ class WatchServicer(pb_grpc.WatchServiceServicer):
         if request.HasField("optional_after"):
             after = convert.state_token(request.optional_after)
         room_id = convert.room_id(request.room_id) if request.room_id else None
-        async with aclosing(self._mirror.watch(after, _QUEUE_LIMIT)) as changes:
+        async with aclosing(self._mirror.watch(after, _QUEUE_LIMIT, room_id)) as changes:
             async for change in changes:
-                if room_id is None or change.room_id in (None, room_id):
-                    await context.write(change_message(change))
+                await context.write(self._message(change))
+
+    def _message(self, change: Change) -> pb.WatchResponse:
+        """Return the message of a change, made once for all who watch at about the same time."""
+        known = self._messages.get(id(change))
+        # The change is kept with its message, so that its id is not another one's meanwhile.
+        if known is not None and known[0] is change:
+            return known[1]
+        message = change_message(change)
+        self._messages[id(change)] = change, message
+        if len(self._messages) > _KEPT_MESSAGES:
+            self._messages.popitem(last=False)
+        return message
 
 
 def change_message(change: Change) -> pb.WatchResponse:

@@ -76,21 +76,21 @@ class RedisMirror:
             await self._index.read(())
         self._require_reconciled()
 
-    async def watch(self, after: StateToken | None, queue_limit: int) -> AsyncGenerator[Change, None]:
+    async def watch(
+        self, after: StateToken | None, queue_limit: int, room_id: RoomId | None = None
+    ) -> AsyncGenerator[Change, None]:
         if after is None or after.revision > self._token.revision:
             await self._catch_up()
-        with self._watchers.watching(queue_limit) as watcher:
-            last = self._token
+        with self._watchers.watching(room_id, queue_limit) as watcher:
             if after is None:
-                yield _bookmark(last)
+                yield _bookmark(self._token)
             else:
-                async for change in self._past(after, last):
-                    yield change
+                async for change in self._past(after, self._token):
+                    if room_id is None or change.room_id in {None, room_id}:
+                        yield change
             while True:
                 news = await watcher.next(self._changes.settings.bookmark_interval_s)
-                if news is not None:
-                    last = news.token
-                yield news or _bookmark(last)
+                yield news or _bookmark(self._token)
 
     def waking(self, room_id: RoomId | None) -> AbstractContextManager[RoomSignal]:
         return self._watchers.waking(room_id)

@@ -404,8 +404,12 @@ class Mirror(Protocol):
     async def at_most_stale(self, max_age_s: float) -> None:
         """Return once the mirror was known to be current at most *max_age_s* ago."""
 
-    def watch(self, after: StateToken | None, queue_limit: int) -> AsyncGenerator[Change, None]:
+    def watch(
+        self, after: StateToken | None, queue_limit: int, room_id: RoomId | None = None
+    ) -> AsyncGenerator[Change, None]:
         """Yield every change after *after* (None: after now), in order, each once. Close it when done.
+
+        *room_id* restricts them to those that concern one room; other rooms' changes then cost this reader nothing.
 
         Raises TokenTooOld, ForeignToken; a reader that lags more than *queue_limit* changes is ended with an error.
         A periodic Change with room_id None is a bookmark.

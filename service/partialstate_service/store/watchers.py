@@ -34,13 +34,18 @@ class Watcher:
         self._woken.set()
 
     async def next(self, timeout_s: float) -> Change | None:
-        """Return the next change, None after *timeout_s*, or raise the error that ended the reader."""
+        """Return the next change, None after *timeout_s*, or raise the error that ended the reader.
+
+        None means that the reader has been given all changes that anybody was told by now.
+        """
         if not self._queue and self._error is None:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._woken.wait()
             except TimeoutError:
-                return None
+                # A change may have come since the time was over.
+                if not self._queue and self._error is None:
+                    return None
         self._woken.clear()
         if self._error is not None:
             raise self._error
@@ -75,35 +80,43 @@ class Watchers:
     """All readers of the changes, and all signals of rooms."""
 
     def __init__(self) -> None:
-        self._watchers: set[Watcher] = set()
+        self._watchers: dict[RoomId | None, set[Watcher]] = {}
         self._signals: dict[RoomId | None, set[Signal]] = {}
 
     def tell(self, change: Change) -> None:
         """Show a change to everybody whom it concerns."""
-        for watcher in self._watchers:
-            watcher.offer(change)
-        if change.room_id is not None:
-            for key in (change.room_id, None):
-                for signal in self._signals.get(key, ()):
-                    signal.set()
+        if change.room_id is None:
+            for watchers in self._watchers.values():
+                for watcher in watchers:
+                    watcher.offer(change)
+            return
+        for key in (change.room_id, None):
+            for watcher in self._watchers.get(key, ()):
+                watcher.offer(change)
+            for signal in self._signals.get(key, ()):
+                signal.set()
 
     def restart(self, error: PartialStateError) -> None:
         """End all readers: changes were missed. Whatever room one waits for may have changed."""
-        for watcher in self._watchers:
-            watcher.end(error)
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.end(error)
         for signals in self._signals.values():
             for signal in signals:
                 signal.set()
 
     @contextmanager
-    def watching(self, queue_limit: int) -> Iterator[Watcher]:
-        """Yield a reader of all changes from now on."""
+    def watching(self, room_id: RoomId | None, queue_limit: int) -> Iterator[Watcher]:
+        """Yield a reader of all changes from now on, or of those that concern one room."""
         watcher = Watcher(queue_limit)
-        self._watchers.add(watcher)
+        self._watchers.setdefault(room_id, set()).add(watcher)
         try:
             yield watcher
         finally:
-            self._watchers.discard(watcher)
+            watchers = self._watchers[room_id]
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[room_id]
 
     @contextmanager
     def waking(self, room_id: RoomId | None) -> Iterator[Signal]:
