@@ -74,7 +74,9 @@ class ErrorReason(ApiName):
     PERMISSION_DENIED = auto()
     """The client has none of the roles that may call this; facts: client, roles."""
     TOO_MANY_CALLS = auto()
-    """The client has too many calls at the same time; facts: limit."""
+    """The client, or all together, have too many calls at the same time; facts: limit, scope."""
+    CALL_RATE_EXCEEDED = auto()
+    """The client makes more calls per second than it may; facts: calls_per_second, burst."""
 
     UNKNOWN = auto()
     """No reason was given (the connection failed, say), or one of a newer service."""
@@ -85,7 +87,7 @@ class PartialStateError(Exception):
 
     PartialStateError
     ├── NoAnswerError                 there is no result; the same call may be repeated
-    │   ├── UnavailableError          the service cannot be reached, is stopping, lacks its store or has too many calls
+    │   ├── UnavailableError          the service cannot be reached, is stopping, lacks its store or gets too many calls
     │   │   └── NotReconciledError    the service waits for `reconcile_rooms`
     │   ├── DeadlineExceededError     the deadline passed; a write may have happened all the same
     │   └── ReaderTooSlowError        a stream was read too slowly
@@ -119,6 +121,8 @@ class PartialStateError(Exception):
         self.status = status
         self.reason = reason
         self.facts: Mapping[str, str] = dict(facts or {})
+        self.retry_after_s = 0.0
+        """The service will refuse the same call before; 0 where it does not say. Repetitions by the client wait so long."""
 
     def _number(self, fact: str) -> int:
         text = self.facts.get(fact, "")
@@ -130,7 +134,7 @@ class NoAnswerError(PartialStateError):
 
 
 class UnavailableError(NoAnswerError):
-    """The service cannot be reached, is stopping, lacks its store, or has too many calls of this client."""
+    """The service cannot be reached, is stopping, lacks its store, or gets too many calls."""
 
 
 class NotReconciledError(UnavailableError):

@@ -74,6 +74,8 @@ def server_config(settings: Settings) -> ServerConfig:
         health_only=settings.role is Role.RESYNC,
         max_message_bytes=settings.max_message_bytes,
         max_calls_per_client=settings.max_calls_per_client,
+        max_calls_per_second_per_client=settings.max_calls_per_second_per_client,
+        max_call_burst_per_client=settings.max_call_burst_per_client,
         max_connection_age_s=settings.max_connection_age_s,
         drain_grace_s=settings.drain_grace_s,
     )

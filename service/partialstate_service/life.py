@@ -52,7 +52,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     """
     metrics = Metrics()
     async with (
-        api_server(server_config(settings)) as server,
+        api_server(server_config(settings), metrics) as server,
         served_metrics(metrics, settings.metrics_listen),
         watched_loop(metrics),
         asyncio.TaskGroup() as group,

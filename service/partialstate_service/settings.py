@@ -119,10 +119,10 @@ class Settings(BaseSettings):
     """The certificate's private key (PEM)."""
 
     tls_client_ca_file: _OptionalPath = None
-    """Certificate authorities (PEM): clients must then show a certificate of one of them (mTLS)."""
+    """Certificate authorities (PEM): clients must then show a certificate of one of them (mTLS), at each connection: see `max_connection_age_s`."""
 
     token_file: _OptionalPath = None
-    """Who may call, one in a line: `TOKEN`, `NAME:ROLE[,ROLE] TOKEN` or, by a certificate's name, `NAME:ROLE[,ROLE]`. Read again when it changes."""
+    """Who may call, one in a line: `TOKEN`, `NAME:ROLE[,ROLE] TOKEN` or, by a certificate's name, `NAME:ROLE[,ROLE]`. Read again when it changes; what is withdrawn also ends its open streams, within seconds."""
 
     allow_insecure: bool = False
     """Whether gRPC may be spoken beyond loopback with nobody authenticated: here, and with `signing_target` without TLS."""
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     """HOST:PORT where health alone is served without TLS or tokens, for probes that speak no TLS. Empty: none."""
 
     max_connection_age_s: Annotated[float, Field(ge=0)] = 0
-    """After how long gRPC clients are asked to connect anew, so that they find new replicas; 0: never."""
+    """After how long gRPC clients are asked to connect anew, so that they find new replicas, and that certificates are looked at again: one that has expired or is no longer trusted serves 5 minutes longer at most. 0: never."""
 
     store_url: _OptionalSecret = None
     """`redis://`, `unix://`, `redis+sentinel://` or `redis+cluster://` (`rediss…` for TLS) of a Redis or Valkey. Empty: an embedded server."""
@@ -180,6 +180,12 @@ class Settings(BaseSettings):
 
     max_calls_per_client: PositiveInt = 2000
     """How many calls one client (a name of `token_file`, else a certificate's name, else a host) may have at the same time."""
+
+    max_calls_per_second_per_client: Annotated[float, Field(ge=0)] = 50_000
+    """How many calls one client may make per second, on average: each item of a batch and each check of a stream is one; 0: any number."""
+
+    max_call_burst_per_client: PositiveInt = 100_000
+    """How many of these calls one client may make at once, after a while without any."""
 
     drain_grace_s: PositiveFloat = 10.0
     """How long calls may go on when the service is told to stop."""

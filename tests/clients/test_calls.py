@@ -71,6 +71,14 @@ async def test_repetitions_end_with_the_deadline(fake):
     assert len(fake.calls("GetDestinations")) > 1
 
 
+async def test_who_calls_too_often_calls_again_when_the_service_says(fake, client):
+    exceeded = failing(grpc.StatusCode.RESOURCE_EXHAUSTED, "CALL_RATE_EXCEEDED", retry_after_s=0.3)
+    fake.on("GetDestinations", exceeded, answering(DESTINATIONS))
+    began = time.monotonic()
+    await client.get_destinations("!r:a")
+    assert time.monotonic() - began >= 0.3
+
+
 async def test_without_retries_a_failure_is_raised_at_once(fake):
     fake.on("GetDestinations", UNAVAILABLE)
     async with PartialStateClient(fake.target, retry_policy=NO_RETRIES) as client:
@@ -176,6 +184,7 @@ REASONS = {
     "MISSING_EVENTS": ("FAILED_PRECONDITION", partialstate.MissingEventsError),
     "PERMISSION_DENIED": ("PERMISSION_DENIED", UnauthenticatedError),
     "TOO_MANY_CALLS": ("RESOURCE_EXHAUSTED", UnavailableError),
+    "CALL_RATE_EXCEEDED": ("RESOURCE_EXHAUSTED", UnavailableError),
     "INTERNAL": ("INTERNAL", partialstate.ServiceDefectError),
 }
 

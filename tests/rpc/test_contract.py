@@ -76,7 +76,8 @@ EXAMPLES: list[Exception] = [
     errors.StoreUnavailableError("secret"),
     status.UnauthenticatedError("secret"),
     status.PermissionDeniedError("frontend-1", ["joiner"]),
-    status.TooManyCallsError(2),
+    status.TooManyCallsError(2, "client"),
+    status.CallRateExceededError(2, 4, 0.5),
     status.StoppingError("secret"),
 ]
 

@@ -7,6 +7,7 @@ import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from partialstate.v1 import rooms_service_pb2, rooms_service_pb2_grpc
+from partialstate_service.metrics import Metrics
 from partialstate_service.rpc.credentials import TlsFiles
 from partialstate_service.rpc.server import ServerConfig, api_server
 from support.api import refused
@@ -21,7 +22,7 @@ CHECKS = health_pb2.HealthCheckRequest(service="partialstate.v1.CheckService")
 @pytest.fixture
 async def server():
     """A started server without a store."""
-    async with api_server(ServerConfig(listen="127.0.0.1:0", drain_grace_s=1)) as running:
+    async with api_server(ServerConfig(listen="127.0.0.1:0", drain_grace_s=1), Metrics()) as running:
         await running.start()
         yield running
 
@@ -87,7 +88,7 @@ async def test_every_kind_of_call_is_refused_without_a_store(server, requests):
 
 async def test_a_server_of_health_only_has_no_services():
     config = ServerConfig(listen="127.0.0.1:0", health_only=True)
-    async with api_server(config) as server, grpc.aio.insecure_channel(server.address) as channel:
+    async with api_server(config, Metrics()) as server, grpc.aio.insecure_channel(server.address) as channel:
         await server.start()
         health = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(PROCESS)).status == SERVING
@@ -104,7 +105,7 @@ async def test_probes_without_tls_learn_health_and_nothing_else(tmp_path):
     config = ServerConfig(
         listen="127.0.0.1:0", health_listen="127.0.0.1:0", tls=TlsFiles(certificate, key), drain_grace_s=1
     )
-    async with api_server(config) as server:
+    async with api_server(config, Metrics()) as server:
         await server.start()
         assert server.health_address is not None
         async with grpc.aio.insecure_channel(server.health_address) as channel:
@@ -120,7 +121,7 @@ async def test_probes_without_tls_learn_health_and_nothing_else(tmp_path):
 
 async def test_a_connection_of_some_age_is_made_anew():
     config = ServerConfig(listen="127.0.0.1:0", health_only=True, max_connection_age_s=0.2)
-    async with api_server(config) as server, grpc.aio.insecure_channel(server.address) as channel:
+    async with api_server(config, Metrics()) as server, grpc.aio.insecure_channel(server.address) as channel:
         await server.start()
         await channel.channel_ready()
         async with asyncio.timeout(10):

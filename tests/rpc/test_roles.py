@@ -1,6 +1,5 @@
-"""Who may call what: roles by token and by certificate, and how many calls one client may have."""
+"""Who may call what: roles by token and by certificate."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,11 +12,12 @@ from partialstate.v1 import (
     rooms_service_pb2,
     watch_service_pb2,
 )
+from partialstate_service.metrics import Metrics
 from partialstate_service.rpc.credentials import TlsFiles
 from partialstate_service.rpc.known_clients import InvalidTokenFileError, known_clients
 from partialstate_service.rpc.roles import ALL_ROLES, ROLES_BY_METHOD, ClientRole
 from partialstate_service.rpc.server import ServerConfig, api_server
-from support.api import Refusal, connected, refused, running_api
+from support.api import Refusal, refused
 
 LIST = rooms_service_pb2.ListPartialRoomsRequest()
 WATCH = watch_service_pb2.WatchRequest()
@@ -80,7 +80,7 @@ def test_a_mistake_in_a_token_file_grants_nothing_and_is_shown_by_its_line(line)
 @asynccontextmanager
 async def listening(server_config) -> AsyncIterator[str]:
     """Run a server without a store: who is admitted is told so, who is not is told that."""
-    async with api_server(server_config) as server:
+    async with api_server(server_config, Metrics()) as server:
         await server.start()
         yield server.address
 
@@ -146,40 +146,3 @@ async def test_names_of_certificates_need_certificates(tmp_path):
     with pytest.raises(InvalidTokenFileError, match="tls_client_ca_file"):
         async with listening(config(token_file=tokens)):
             pass
-
-
-async def test_a_client_cannot_take_all_calls(store_url, tmp_path):
-    tokens = tmp_path / "tokens"
-    tokens.write_text("greedy:frontend t1\nmodest:frontend t2\n")
-    limited = config(token_file=tokens, max_calls_per_client=2)
-    async with running_api(store_url, reconciled=False, config=limited) as api:
-        watches = [api.watch.Watch(WATCH, metadata=bearer("t1")) for _ in range(2)]
-        for watch in watches:
-            await watch.read()
-        with refused() as refusal:
-            await api.rooms.ListPartialRooms(LIST, metadata=bearer("t1"))
-        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
-        assert refusal.facts == {"limit": "2"}
-        await api.rooms.ListPartialRooms(LIST, metadata=bearer("t2"))
-        watches[0].cancel()
-        await until_admitted(api, bearer("t1"))
-
-
-async def until_admitted(api, metadata) -> None:
-    """Return once the service has seen the end of a call that its client has ended."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await api.rooms.ListPartialRooms(LIST, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    raise
-
-
-async def test_clients_without_names_are_counted_by_their_host(store_url):
-    async with running_api(store_url, reconciled=False, config=config(max_calls_per_client=1)) as api:
-        await api.watch.Watch(WATCH).read()
-        async with grpc.aio.insecure_channel(api.address) as another:
-            with refused() as refusal:
-                await connected(None, api.address, another).rooms.ListPartialRooms(LIST)
-        assert refusal.reason == "TOO_MANY_CALLS"

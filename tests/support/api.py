@@ -52,6 +52,7 @@ class Api:
     check: Any
     recovered: Any
     watch: Any
+    metrics: Metrics
 
     def __post_init__(self) -> None:
         # Each claim is made a little later than all leases before it have run out.
@@ -95,18 +96,21 @@ async def running_api(
     )
     chosen = Settings(server_name=US, signing_key_path="unused", **settings)
     config = config or ServerConfig(listen="127.0.0.1:0", drain_grace_s=1)
+    metrics = Metrics()
     async with (
         open_store(options) as store,
-        running_server(servicers(chosen, store, Metrics()), config) as address,
+        running_server(servicers(chosen, store, metrics), config, metrics) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
-        api = connected(store, address, channel)
+        api = connected(store, address, channel, metrics)
         if reconciled:
             await api.reconcile()
         yield api
 
 
-def connected(store: Store, address: str, channel: grpc.aio.Channel) -> Api:
+def connected(
+    store: Store | None, address: str, channel: grpc.aio.Channel, metrics: Metrics | None = None
+) -> Api:
     return Api(
         store,
         address,
@@ -114,6 +118,7 @@ def connected(store: Store, address: str, channel: grpc.aio.Channel) -> Api:
         check_service_pb2_grpc.CheckServiceStub(channel),
         recovered_state_service_pb2_grpc.RecoveredStateServiceStub(channel),
         watch_service_pb2_grpc.WatchServiceStub(channel),
+        metrics or Metrics(),
     )
 
 
@@ -180,6 +185,7 @@ class Refusal:
     reason: str = ""
     message: str = ""
     facts: dict[str, str] | None = None
+    retry_after_s: float | None = None
 
 
 class refused:  # noqa: N801 - reads like pytest.raises
@@ -204,4 +210,7 @@ class refused:  # noqa: N801 - reads like pytest.raises
                 assert info.domain == "partialstate.v1"
                 self._refusal.reason = info.reason
                 self._refusal.facts = dict(info.metadata)
+                again = error_details_pb2.RetryInfo()
+                if any(detail.Unpack(again) for detail in status.details):
+                    self._refusal.retry_after_s = again.retry_delay.ToNanoseconds() / 1e9
         return handled

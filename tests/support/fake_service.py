@@ -139,9 +139,10 @@ def failing(
     message: str = "so it is scripted",
     *,
     first: int = 0,
+    retry_after_s: float = 0.0,
     **facts: str,
 ) -> Behaviour:
-    """Fail with a status, after *first* requests of a stream were read."""
+    """Fail with a status, after *first* requests of a stream were read; *retry_after_s* goes into its details."""
 
     def behave(call: Call, context: grpc.ServicerContext) -> Any:
         for _ in range(first):
@@ -152,6 +153,10 @@ def failing(
             detail = any_pb2.Any()
             detail.Pack(info)
             status.details.append(detail)
+        if retry_after_s:
+            again = error_details_pb2.RetryInfo()
+            again.retry_delay.FromNanoseconds(int(retry_after_s * 1e9))
+            status.details.add().Pack(again)
         context.abort_with_status(rpc_status.to_status(status))
 
     return behave

@@ -154,7 +154,7 @@ class Connection:
             except grpc.aio.AioRpcError as failure:
                 error = error_of(failure)
             failures += 1
-            delay_s = self.retry_policy.delay_s(failures)
+            delay_s = max(self.retry_policy.delay_s(failures), error.retry_after_s)
             if not repeatable or not _is_passing(error) or clock() + delay_s >= deadline:
                 raise error
             await asyncio.sleep(delay_s)
@@ -182,7 +182,7 @@ class Connection:
             if failures == 0 or clock() - started > policy.resume_for_s:  # it was well, be it silent
                 failures, failing_since = 0, clock()
             failures += 1
-            delay_s = policy.delay_s(failures)
+            delay_s = max(policy.delay_s(failures), error.retry_after_s)
             resumes = _is_passing(error) or isinstance(error, ReaderTooSlowError)
             if not resumes or clock() + delay_s > failing_since + policy.resume_for_s:
                 raise error

@@ -25,6 +25,7 @@ _BY_REASON: Mapping[ErrorReason, type[PartialStateError]] = {
     ErrorReason.READER_TOO_SLOW: errors.ReaderTooSlowError,
     ErrorReason.ROOM_ABANDONED: errors.RoomAbandonedError,
     ErrorReason.TOO_MANY_CALLS: errors.UnavailableError,
+    ErrorReason.CALL_RATE_EXCEEDED: errors.UnavailableError,
     ErrorReason.MISSING_EVENTS: errors.MissingEventsError,
 }
 
@@ -47,8 +48,10 @@ _STATUS_BY_NUMBER: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code
 
 def error_of(failure: grpc.aio.AioRpcError) -> PartialStateError:
     """Return the exception for a call that ended with a status other than OK."""
-    reason, facts = _error_info(failure)
-    return _error(failure.code(), reason, failure.details() or failure.code().name, facts)
+    reason, facts, retry_after_s = _details(failure)
+    error = _error(failure.code(), reason, failure.details() or failure.code().name, facts)
+    error.retry_after_s = retry_after_s
+    return error
 
 
 def error_of_item(code: int, reason: str, message: str) -> PartialStateError:
@@ -64,16 +67,20 @@ def _error(
     return kind(message, status=status.name, reason=reason, facts=facts)
 
 
-def _error_info(failure: grpc.aio.AioRpcError) -> tuple[ErrorReason, Mapping[str, str]]:
+def _details(failure: grpc.aio.AioRpcError) -> tuple[ErrorReason, Mapping[str, str], float]:
+    """Return reason and facts (ErrorInfo), and after how many seconds to call again (RetryInfo)."""
     trailing: Iterable[tuple[str, str | bytes]] = failure.trailing_metadata() or ()  # type: ignore[assignment]  # the stubs have an opaque type
+    reason, facts, retry_after_s = ErrorReason.UNKNOWN, {}, 0.0
     for key, value in trailing:
         if key != _DETAILS or not isinstance(value, bytes):
             continue
-        info = error_details_pb2.ErrorInfo()
+        info, again = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         for detail in status_pb2.Status.FromString(value).details:
             if detail.Unpack(info) and info.domain == _DOMAIN:
-                return _reason(info.reason), dict(info.metadata)
-    return ErrorReason.UNKNOWN, {}
+                reason, facts = _reason(info.reason), dict(info.metadata)
+            elif detail.Unpack(again):
+                retry_after_s = again.retry_delay.ToNanoseconds() / 1e9
+    return reason, facts, retry_after_s
 
 
 def _reason(name: str) -> ErrorReason:

@@ -68,14 +68,16 @@ class CheckServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchCheck(self, request, context):
-        """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other.
+        """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other. In the
+        client's rate each item counts as a call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamCheck(self, request_iterator, context):
-        """StreamCheck decides requests as they come, in their order.
+        """StreamCheck decides requests as they come, in their order. A request that exceeds the client's rate of calls is
+        not refused: it waits, and those behind it are not read until it is decided.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,9 +39,13 @@ class CheckServiceStub:
     Check: _grpc.UnaryUnaryMultiCallable[_check_service_pb2.CheckRequest, _check_service_pb2.CheckResponse]
     """Check decides one request."""
     BatchCheck: _grpc.UnaryUnaryMultiCallable[_check_service_pb2.BatchCheckRequest, _check_service_pb2.BatchCheckResponse]
-    """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other."""
+    """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other. In the
+    client's rate each item counts as a call.
+    """
     StreamCheck: _grpc.StreamStreamMultiCallable[_check_service_pb2.StreamCheckRequest, _check_service_pb2.StreamCheckResponse]
-    """StreamCheck decides requests as they come, in their order."""
+    """StreamCheck decides requests as they come, in their order. A request that exceeds the client's rate of calls is
+    not refused: it waits, and those behind it are not read until it is decided.
+    """
 
 @_typing.type_check_only
 class CheckServiceAsyncStub(CheckServiceStub):
@@ -54,9 +58,13 @@ class CheckServiceAsyncStub(CheckServiceStub):
     Check: _aio.UnaryUnaryMultiCallable[_check_service_pb2.CheckRequest, _check_service_pb2.CheckResponse]  # type: ignore[assignment]
     """Check decides one request."""
     BatchCheck: _aio.UnaryUnaryMultiCallable[_check_service_pb2.BatchCheckRequest, _check_service_pb2.BatchCheckResponse]  # type: ignore[assignment]
-    """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other."""
+    """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other. In the
+    client's rate each item counts as a call.
+    """
     StreamCheck: _aio.StreamStreamMultiCallable[_check_service_pb2.StreamCheckRequest, _check_service_pb2.StreamCheckResponse]  # type: ignore[assignment]
-    """StreamCheck decides requests as they come, in their order."""
+    """StreamCheck decides requests as they come, in their order. A request that exceeds the client's rate of calls is
+    not refused: it waits, and those behind it are not read until it is decided.
+    """
 
 class CheckServiceServicer(metaclass=_abc_1.ABCMeta):
     """CheckService decides whether an inbound federation request can be answered while rooms are partial. It never waits
@@ -78,7 +86,9 @@ class CheckServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _check_service_pb2.BatchCheckRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_check_service_pb2.BatchCheckResponse, _abc.Awaitable[_check_service_pb2.BatchCheckResponse]]:
-        """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other."""
+        """BatchCheck decides many requests at one point in time. A bad item gets its own error and spoils no other. In the
+        client's rate each item counts as a call.
+        """
 
     @_abc_1.abstractmethod
     def StreamCheck(
@@ -86,6 +96,8 @@ class CheckServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_check_service_pb2.StreamCheckRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_check_service_pb2.StreamCheckResponse], _abc.AsyncIterator[_check_service_pb2.StreamCheckResponse]]:
-        """StreamCheck decides requests as they come, in their order."""
+        """StreamCheck decides requests as they come, in their order. A request that exceeds the client's rate of calls is
+        not refused: it waits, and those behind it are not read until it is decided.
+        """
 
 def add_CheckServiceServicer_to_server(servicer: CheckServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

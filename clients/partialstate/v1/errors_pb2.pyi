@@ -100,8 +100,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     {"client": "worker-1", "roles": "joiner,operator"}
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 33
-    """RESOURCE_EXHAUSTED: the client has too many calls at the same time: call again when some of them have ended.
-    {"limit": "2000"}
+    """RESOURCE_EXHAUSTED: the client ("client"), or all clients together ("service"), have too many calls at the same time:
+    call again when some of them have ended. {"limit": "2000", "scope": "client"}
+    """
+    ERROR_REASON_CALL_RATE_EXCEEDED: _ErrorReason.ValueType  # 34
+    """RESOURCE_EXHAUSTED: the client makes more calls than it may (each item of BatchCheck is one): call again after the
+    delay in the `google.rpc.RetryInfo` of the details. {"calls_per_second": "50000", "burst": "100000"}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -187,7 +191,11 @@ at rooms; joiner: everything that a homeserver does; operator: looks at rooms, r
 {"client": "worker-1", "roles": "joiner,operator"}
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 33
-"""RESOURCE_EXHAUSTED: the client has too many calls at the same time: call again when some of them have ended.
-{"limit": "2000"}
+"""RESOURCE_EXHAUSTED: the client ("client"), or all clients together ("service"), have too many calls at the same time:
+call again when some of them have ended. {"limit": "2000", "scope": "client"}
+"""
+ERROR_REASON_CALL_RATE_EXCEEDED: ErrorReason.ValueType  # 34
+"""RESOURCE_EXHAUSTED: the client makes more calls than it may (each item of BatchCheck is one): call again after the
+delay in the `google.rpc.RetryInfo` of the details. {"calls_per_second": "50000", "burst": "100000"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,9 +1,9 @@
 """What stands before every call: its admission, the time limit, the table of errors, and the end of the service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
 from uuid import uuid4
 
 import grpc
@@ -11,6 +11,7 @@ import structlog
 
 from partialstate_service.rpc.admission import Admission
 from partialstate_service.rpc.grpc_types import Context, Handler, Interceptor
+from partialstate_service.rpc.open_streams import OpenStreams
 from partialstate_service.rpc.status import (
     INTERNAL_ERROR,
     StoppingError,
@@ -21,30 +22,57 @@ _log = structlog.get_logger()
 
 # Orchestrators probe without a token, and learn nothing but whether the service serves.
 _HEALTH = "/grpc.health.v1.Health/"
+# Calls that stand for many, in the client's rate.
+_CALLS_IN: Mapping[str, Callable[[Any], int]] = {
+    "/partialstate.v1.CheckService/BatchCheck": lambda request: max(len(request.requests), 1)
+}
+# Each request of such a stream is a call of its own.
+_STREAMS_OF_CALLS = frozenset({"/partialstate.v1.CheckService/StreamCheck"})
+_LOOK_AGAIN_S = 1.0
+"""How soon a token that was withdrawn ends the streams that were opened with it."""
+
+
+class CallObserver(Protocol):
+    """Who is told what becomes of calls."""
+
+    def observe_failed_call(self, reason: str) -> None:
+        """Note a call without a result; *reason* is one of errors.proto, or DEADLINE_EXCEEDED."""
+
+    def observe_delayed_check(self) -> None:
+        """Note a request of a stream that waits, since its client makes more than it may."""
 
 
 class Guard(Interceptor):
     """Wraps every handler: no exception leaves the process but as a status of the table."""
 
-    def __init__(self, admission: Admission, *, unary_timeout_s: float, upload_timeout_s: float) -> None:
+    def __init__(
+        self, admission: Admission, observed: CallObserver, *, unary_timeout_s: float, upload_timeout_s: float
+    ) -> None:
         """Guard calls that *admission* admits.
 
         *unary_timeout_s* limits a call of one message, *upload_timeout_s* one with a stream of requests and one answer.
-        Streams of answers end with the client or the service.
+        Streams of answers end with the client or the service, or when the client is not known any more.
         """
         self._admission = admission
+        self._observed = observed
         self._unary_timeout_s = unary_timeout_s
         self._upload_timeout_s = upload_timeout_s
-        self._streams: set[asyncio.Timeout] = set()
-        self._stopping = False
+        self._streams = OpenStreams()
         self._wrapped: dict[str, Handler] = {}
 
     def end_streams(self) -> None:
-        """End the streams of answers, which else would last as long as their clients like."""
-        self._stopping = True
-        now = asyncio.get_running_loop().time()
-        for scope in self._streams:
-            scope.reschedule(now)
+        """End the streams of answers."""
+        self._streams.end_all(StoppingError)
+
+    async def follow_clients(self) -> None:
+        """End the streams of clients that are not known any more, or may not call them any more, until cancelled."""
+        if (known := self._admission.known_clients()) is None:
+            return
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            if (now := self._admission.known_clients()) is not known:
+                known = now
+                await self._streams.ask_all()
 
     def forget_handlers(self) -> None:
         """Look for the handlers anew: there are others now."""
@@ -79,17 +107,18 @@ class Guard(Interceptor):
             if handler.request_streaming
             else grpc.unary_unary_rpc_method_handler
         )
+        calls_in = _CALLS_IN.get(method, _one)
 
         async def call(request: Any, context: Context) -> Any:
             try:
                 async with asyncio.timeout(limit_s):
-                    client = self._admission.enter(method, context)
+                    client = self._admission.enter(method, context, calls_in(request))
                     try:
                         return await behaviour(request, context)
                     finally:
                         self._admission.leave(client)
             except Exception as error:  # noqa: BLE001 - the root of a call
-                await _abort(error, method, context)
+                await self._abort(error, method, context)
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)
 
@@ -105,31 +134,63 @@ class Guard(Interceptor):
         # generator that is cancelled between two items to the garbage collector).
         async def call(request: Any, context: Context) -> None:
             try:
-                async with self._endable():
+                async with self._streams.endable(partial(self._admission.objection, method, context)):
                     client = self._admission.enter(method, context)
+                    if method in _STREAMS_OF_CALLS:
+                        request = _Delayed(request, partial(self._delay, client))
                     try:
                         await _answer(behaviour(request, context), context)
                     finally:
                         self._admission.leave(client)
             except Exception as error:  # noqa: BLE001 - the root of a call
-                await _abort(error, method, context)
+                await self._abort(error, method, context)
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)
 
-    @asynccontextmanager
-    async def _endable(self) -> AsyncIterator[None]:
-        """Run a stream in a scope that `end_streams` ends."""
-        try:
-            async with asyncio.timeout(None) as scope:
-                self._streams.add(scope)
-                try:
-                    yield
-                finally:
-                    self._streams.discard(scope)
-        except TimeoutError:
-            if self._stopping:
-                raise StoppingError from None
-            raise
+    async def _delay(self, client: str) -> None:
+        """Return once the client's rate allows one call more."""
+        if delay_s := self._admission.delay_s(client):
+            self._observed.observe_delayed_check()
+            await asyncio.sleep(delay_s)
+
+    async def _abort(self, error: Exception, method: str, context: Context) -> None:
+        """End the call with the status of *error*; an unforeseen one is logged under an id that the caller is told."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if isinstance(error, TimeoutError):
+            self._observed.observe_failed_call("DEADLINE_EXCEEDED")
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, "the call took longer than the service allows"
+            )
+        failure = failure_of(error)
+        if failure is None:
+            request_id = uuid4().hex
+            _log.error("call failed unexpectedly", method=method, request_id=request_id, exc_info=error)
+            failure = INTERNAL_ERROR.with_facts(request_id=request_id)
+        self._observed.observe_failed_call(failure.reason_name)
+        status = failure.rich_status()
+        await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+class _Delayed:
+    """A stream of requests, each of which comes after a delay; those behind it wait where they are."""
+
+    def __init__(self, requests: AsyncIterator[Any], delay: Callable[[], Awaitable[None]]) -> None:
+        self._requests = requests
+        self._delay = delay
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        request = await anext(self._requests)
+        await self._delay()
+        return request
+
+
+def _one(request: object) -> int:
+    del request
+    return 1
 
 
 async def _answer(answers: Any, context: Context) -> None:
@@ -139,18 +200,3 @@ async def _answer(answers: Any, context: Context) -> None:
             await context.write(answer)
     else:
         await answers
-
-
-async def _abort(error: Exception, method: str, context: Context) -> None:
-    """End the call with the status of *error*; an unforeseen one is logged under an id that the caller is told."""
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if isinstance(error, TimeoutError):
-        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took longer than the service allows")
-    failure = failure_of(error)
-    if failure is None:
-        request_id = uuid4().hex
-        _log.error("call failed unexpectedly", method=method, request_id=request_id, exc_info=error)
-        failure = INTERNAL_ERROR.with_facts(request_id=request_id)
-    status = failure.rich_status()
-    await context.abort(status.code, status.details, status.trailing_metadata)

@@ -10,13 +10,17 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from partialstate_service.rpc import health
-from partialstate_service.rpc.admission import Admission
+from partialstate_service.rpc.admission import Admission, CallLimits
+from partialstate_service.rpc.call_rates import CallRates
 from partialstate_service.rpc.credentials import TlsFiles, clients_in, server_credentials
-from partialstate_service.rpc.guard import Guard
+from partialstate_service.rpc.guard import CallObserver, Guard
 from partialstate_service.rpc.known_clients import InvalidTokenFileError, KnownClients
 from partialstate_service.rpc.services import SERVICES, LateServices, Servicers
+from partialstate_service.store.meanwhile import meanwhile
 
 _PROBES_AT_A_TIME = 100
+_REFUSALS_AT_A_TIME = 1_000
+"""How many calls more than allowed may be there for a moment, to be refused with a reason; and how many probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class ServerConfig:
     max_concurrent_calls: int = 10_000
     max_calls_per_client: int = 2_000
     """How many of these one client may have."""
+    max_calls_per_second_per_client: float = 0
+    """How often one client may call, on average; 0: as often as it likes."""
+    max_call_burst_per_client: int = 1
+    """How many of these calls may come at once."""
     max_connection_age_s: float = 0
     """After how long a client is asked to connect anew, so that it finds new replicas; 0: never."""
     unary_timeout_s: float = 30.0
@@ -49,12 +57,12 @@ class CannotListenError(Exception):
 class ApiServer:
     """The server. Its ports are taken from the beginning, its first answer comes after `start`."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, observed: CallObserver) -> None:
         """Take the ports. Raises `CannotListenError`, and `OSError` or `InvalidCredentialsError`."""
         self._config = config
-        clients = _known_clients(config)
         self._guard = Guard(
-            Admission(clients, config.max_calls_per_client),
+            Admission(_known_clients(config), _limits(config)),
+            observed,
             unary_timeout_s=config.unary_timeout_s,
             upload_timeout_s=config.upload_timeout_s,
         )
@@ -63,7 +71,8 @@ class ApiServer:
         api = grpc.aio.server(
             interceptors=[self._guard],
             options=_options(config),
-            maximum_concurrent_rpcs=config.max_concurrent_calls,
+            # The guard's own limit comes first and says what it is; this one also bounds what the guard lets pass.
+            maximum_concurrent_rpcs=config.max_concurrent_calls + _REFUSALS_AT_A_TIME,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, api)
         if not config.health_only:
@@ -95,6 +104,10 @@ class ApiServer:
         """Say whether calls can succeed, to those who ask before they call."""
         self._health.set_ready(ready=ready)
 
+    async def follow_clients(self) -> None:
+        """See `Guard.follow_clients`."""
+        await self._guard.follow_clients()
+
     async def drain(self) -> None:
         """Take no further calls, end the streams with UNAVAILABLE, and let other calls go on for `drain_grace_s`."""
         self._health.drain()
@@ -110,14 +123,17 @@ class ApiServer:
 
 
 @asynccontextmanager
-async def api_server(config: ServerConfig) -> AsyncIterator[ApiServer]:
+async def api_server(config: ServerConfig, observed: CallObserver) -> AsyncIterator[ApiServer]:
     """Yield a server that is not started yet, and whose end is sudden: `ApiServer.drain` is the gentle one.
+
+    *observed* is told what becomes of calls.
 
     Raises `CannotListenError`, and `OSError` or `InvalidCredentialsError`.
     """
     async with AsyncExitStack() as stack:
-        server = ApiServer(config)
+        server = ApiServer(config, observed)
         stack.push_async_callback(server.close)
+        await stack.enter_async_context(meanwhile(server.follow_clients()))
         yield server
 
 
@@ -141,6 +157,13 @@ def _known_clients(config: ServerConfig) -> Callable[[], KnownClients] | None:
             f"{config.token_file}: names certificates, but clients show theirs only where tls_client_ca_file is set"
         )
     return clients
+
+
+def _limits(config: ServerConfig) -> CallLimits:
+    rates = None
+    if config.max_calls_per_second_per_client:
+        rates = CallRates(config.max_calls_per_second_per_client, config.max_call_burst_per_client)
+    return CallLimits(config.max_concurrent_calls, config.max_calls_per_client, rates)
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:

@@ -5,10 +5,9 @@ A text goes to the caller only from exceptions that are raised on purpose; those
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import grpc
-from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # googleapis-common-protos has none
 from grpc_status import rpc_status
 from partialstate.v1.errors_pb2 import ErrorReason
@@ -38,11 +37,29 @@ class PermissionDeniedError(Exception):
 
 
 class TooManyCallsError(Exception):
-    """A client has too many calls at the same time."""
+    """There are too many calls at the same time."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, scope: Literal["client", "service"]) -> None:
+        """*scope* has as many calls as it may have, which is *limit*."""
         self.limit = limit
-        super().__init__(f"the client has {limit} calls at the same time, which is the limit")
+        self.scope = scope
+        super().__init__(
+            f"the {scope} has {limit} calls at the same time, which is the limit: call again when some have ended"
+        )
+
+
+class CallRateExceededError(Exception):
+    """A client makes more calls than it may."""
+
+    def __init__(self, per_second: float, burst: int, retry_after_s: float) -> None:
+        """The client may make *per_second*, and *burst* at once; *retry_after_s* from now it may make the next."""
+        self.per_second = per_second
+        self.burst = burst
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"the client makes more than {per_second:g} calls per second and {burst} at once, items of batches "
+            f"included: call again in {retry_after_s:.3f} s"
+        )
 
 
 class StoppingError(Exception):
@@ -57,6 +74,8 @@ class Failure:
     reason: ErrorReason.ValueType
     message: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    """When the call may succeed, where that is known."""
 
     @property
     def reason_name(self) -> str:
@@ -75,12 +94,15 @@ class Failure:
 
     def rich_status(self) -> Any:
         """Return code, message and trailing metadata with the details, as `grpc_status` builds them."""
-        info = error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=dict(self.facts))
-        details = any_pb2.Any()
-        details.Pack(info)
-        return rpc_status.to_status(
-            status_pb2.Status(code=self.code_number, message=self.message, details=[details])
+        status = status_pb2.Status(code=self.code_number, message=self.message)
+        status.details.add().Pack(
+            error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=dict(self.facts))
         )
+        if self.retry_after_s is not None:
+            again = error_details_pb2.RetryInfo()
+            again.retry_delay.FromNanoseconds(int(1e9 * self.retry_after_s))
+            status.details.add().Pack(again)
+        return rpc_status.to_status(status)
 
 
 INTERNAL_ERROR = Failure(
@@ -204,7 +226,17 @@ def _too_many_calls(error: TooManyCallsError) -> Failure:
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         ErrorReason.ERROR_REASON_TOO_MANY_CALLS,
         str(error),
-        {"limit": str(error.limit)},
+        {"limit": str(error.limit), "scope": error.scope},
+    )
+
+
+def _call_rate_exceeded(error: CallRateExceededError) -> Failure:
+    return Failure(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ErrorReason.ERROR_REASON_CALL_RATE_EXCEEDED,
+        str(error),
+        {"calls_per_second": f"{error.per_second:g}", "burst": str(error.burst)},
+        error.retry_after_s,
     )
 
 
@@ -255,6 +287,7 @@ _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
     ),
     PermissionDeniedError: _permission_denied,
     TooManyCallsError: _too_many_calls,
+    CallRateExceededError: _call_rate_exceeded,
     StoppingError: _always(
         grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_STOPPING,
