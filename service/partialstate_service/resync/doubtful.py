@@ -4,10 +4,11 @@ Anybody who passes a good event on can break its signatures or change its conten
 sent like this is asked of others, and the best copy counts.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from partialstate_service.domain.ids import EventId, RoomId
+from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.event_core import unpack_core
 from partialstate_service.matrix.room_versions import RoomVersion
@@ -20,12 +21,16 @@ class Doubtful:
 
     room_id: RoomId
     version: RoomVersion
+    is_held: Callable[[EventId], bool]
+    """Whether an event is beyond doubt, whatever is sent of it."""
     key_unknown: dict[EventId, Event] = field(default_factory=dict)
     """Their cores, as `unpack_core` gives them."""
     badly_signed: dict[EventId, Event] = field(default_factory=dict)
     """Their cores."""
     altered: dict[EventId, FetchedEvent] = field(default_factory=dict)
     """Redacted copies of well-signed events whose content is not what was signed."""
+    _spoilt_by: dict[EventId, set[ServerName]] = field(default_factory=dict)
+    """Who has sent them in bad form."""
 
     def ids(self) -> set[EventId]:
         """Return the ids of all of them."""
@@ -35,28 +40,44 @@ class Doubtful:
         """Return the ids of those that are certainly not what their author sent."""
         return {*self.badly_signed, *self.altered}
 
-    def note(self, result: Verification, asked_for: Collection[EventId]) -> Sequence[FetchedEvent]:
-        """Note what of *result* was asked for and is doubtful; return what was asked for and is beyond doubt."""
-        intact = []
+    def lone(self) -> set[EventId]:
+        """Return those of the spoilt that one server alone has sent: it may have spoilt them itself."""
+        return {event_id for event_id in self.spoilt() if len(self._spoilt_by[event_id]) == 1}
+
+    def is_spoilt_by(self, event_id: EventId, server: ServerName) -> bool:
+        """Whether *server* has sent a spoilt copy."""
+        return server in self._spoilt_by.get(event_id, ())
+
+    def note(
+        self,
+        result: Verification,
+        asked_for: Collection[EventId],
+        sent_by: Callable[[EventId], ServerName | None],
+    ) -> Sequence[FetchedEvent]:
+        """Note what of *result* was asked for and is doubtful; return what was asked for and is beyond doubt.
+
+        *sent_by* tells who was asked for an event and sent it; a spoilt copy that came for another event is passed over.
+        """
+        intact: dict[EventId, FetchedEvent] = {}
         for event in result.valid:
-            if event.event_id not in asked_for:
+            if event.event_id not in asked_for or self.is_held(event.event_id):
                 continue
-            self.key_unknown.pop(event.event_id, None)
-            self.badly_signed.pop(event.event_id, None)
             if event.hash_matches:
-                self.altered.pop(event.event_id, None)
-                intact.append(event)
-            else:
+                intact[event.event_id] = event
+            elif self._note_spoilt(event.event_id, sent_by):
                 self.altered[event.event_id] = event
-        for found, noted in (
-            (result.key_unknown, self.key_unknown),
-            (result.badly_signed, self.badly_signed),
-        ):
-            for event in found:
-                # An altered copy is at least signed: a worse one does not replace it.
-                if event.event_id in asked_for and event.event_id not in self.altered:
-                    noted[event.event_id] = self._core_of(event)
-        return intact
+                self._forget(event.event_id, self.key_unknown, self.badly_signed)
+        for event_id in intact:
+            self._forget(event_id, self.key_unknown, self.badly_signed, self.altered)
+        for event in result.badly_signed:
+            if self._is_wanted(event.event_id, asked_for, intact) and self._note_spoilt(
+                event.event_id, sent_by
+            ):
+                self._keep_core(event, self.badly_signed)
+        for event in result.key_unknown:
+            if self._is_wanted(event.event_id, asked_for, intact):
+                self._keep_core(event, self.key_unknown)
+        return list(intact.values())
 
     def take_altered(self, wanted: Collection[EventId]) -> Sequence[FetchedEvent]:
         """Remove and return the redacted copies of *wanted*: the specification lets them stand for the events.
@@ -65,5 +86,26 @@ class Doubtful:
         """
         return [self.altered.pop(event_id) for event_id in wanted if event_id in self.altered]
 
-    def _core_of(self, event: FetchedEvent) -> Event:
-        return unpack_core(event.core, event.event_id, event.auth_event_ids, self.room_id, self.version)
+    def _is_wanted(
+        self, event_id: EventId, asked_for: Collection[EventId], intact: Container[EventId]
+    ) -> bool:
+        return event_id in asked_for and event_id not in intact and not self.is_held(event_id)
+
+    def _note_spoilt(self, event_id: EventId, sent_by: Callable[[EventId], ServerName | None]) -> bool:
+        """Note who has sent a spoilt copy; return whether that is known."""
+        server = sent_by(event_id)
+        if server is None:
+            return False
+        self._spoilt_by.setdefault(event_id, set()).add(server)
+        return True
+
+    def _forget(self, event_id: EventId, *among: dict[EventId, Any]) -> None:
+        for doubtful in among:
+            doubtful.pop(event_id, None)
+
+    def _keep_core(self, event: FetchedEvent, among: dict[EventId, Event]) -> None:
+        # An altered copy is at least signed: a worse one does not replace it.
+        if event.event_id not in self.altered:
+            among[event.event_id] = unpack_core(
+                event.core, event.event_id, event.auth_event_ids, self.room_id, self.version
+            )

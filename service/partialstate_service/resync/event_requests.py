@@ -38,6 +38,7 @@ class EventRequests:
         self._servers = list(servers)
         self._asked: dict[EventId, set[ServerName]] = {event_id: set() for event_id in wanted}
         self._unknown_to: dict[EventId, set[ServerName]] = {event_id: set() for event_id in wanted}
+        self._sent_by: dict[EventId, ServerName] = {}
 
     def askable(self, event_ids: Iterable[EventId]) -> list[EventId]:
         """Return, in order, which of *event_ids* there is still somebody to ask for."""
@@ -52,6 +53,10 @@ class EventRequests:
             for event_id, asked in self._asked.items()
             if asked and asked == self._unknown_to[event_id]
         }
+
+    def sent_by(self, event_id: EventId) -> ServerName | None:
+        """Return whose answer for an event counted last, if somebody has answered for it."""
+        return self._sent_by.get(event_id)
 
     async def bodies(self, event_ids: Sequence[EventId]) -> list[bytes]:
         """Return the first answer for each of *event_ids*; those that nobody gives are absent."""
@@ -80,7 +85,8 @@ class EventRequests:
                 continue
             self._asked[event_id].add(server)
             try:
-                turn.arrived(event_id, await self._federation.event(server, event_id))
+                if turn.arrived(event_id, await self._federation.event(server, event_id)):
+                    self._sent_by[event_id] = server
             except FederationError as error:
                 # One event that a server lacks says nothing about its snapshots.
                 if error.outcome is Outcome.NOT_FOUND:
@@ -130,11 +136,13 @@ class _Turn:
                 return self._begun(event_id)
         return None
 
-    def arrived(self, event_id: EventId, body: bytes) -> None:
-        """Note an answer; the first one counts."""
+    def arrived(self, event_id: EventId, body: bytes) -> bool:
+        """Note an answer; the first one counts. Return whether it is that."""
+        is_first = event_id not in self.bodies
         self.bodies.setdefault(event_id, body)
         if len(self.bodies) == self._wanted:
             self.complete.set()
+        return is_first
 
     def ended(self, event_id: EventId) -> None:
         """Note the end of a request, whatever it came to."""

@@ -28,8 +28,9 @@ _CHUNK_BYTES = 1024 * 1024
 """How much of a `/state` is verified at a time; or `CHUNK_EVENTS`."""
 _SERVERS_PER_EVENT = 5
 """Over how many servers single events are spread."""
-_SERVERS_IN_DOUBT = 5
-"""How many other servers are asked for what one sent in bad form."""
+_ANSWERS_IN_DOUBT = 5
+_SERVERS_IN_DOUBT = 20
+"""How many other servers must have answered, and at most are asked, for what one sent in bad form."""
 _STATE_PAYS_FROM_ONE_IN = 10
 """A `/state` is fetched when at least this share of it is missing.
 
@@ -62,7 +63,7 @@ class Fetcher:
         self._verifier = verifier
         self._held = held
         self._on_progress = on_progress
-        self.doubtful = Doubtful(room_id, version)
+        self.doubtful = Doubtful(room_id, version, held.__contains__)
         self._fetched = 0
 
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
@@ -75,12 +76,12 @@ class Fetcher:
         return StateIds(tuple(map(own, ids.pdu_ids)), tuple(map(own, ids.auth_chain_ids)))
 
     async def fetch_missing(self, server: ServerName, ids: StateIds, after: EventId) -> AbstractSet[EventId]:
-        """Fetch what is not held of *ids* and of *after*; return what could not be had.
+        """Fetch what is not held of *ids* and of *after*; return what could not be had and is not doubtful either.
 
         Raises `FederationError` of *server* if it fails at what it alone can give.
         """
         everything = {*ids.pdu_ids, *ids.auth_chain_ids, after}
-        self.doubtful = Doubtful(self._room_id, self._version)
+        self.doubtful = Doubtful(self._room_id, self._version, self._held.__contains__)
         missing = await asyncio.to_thread(self._missing, everything)
         if _is_much(missing, everything):
             await self._fetch_state(server, after, missing, named=len(everything))
@@ -101,7 +102,7 @@ class Fetcher:
         """
         wanted = set(wanted)
         unknown = await self._fetch_events(wanted, self._servers_for_event(None, at_most=at_most))
-        await self._settle_altered(wanted)
+        await self.settle_altered(wanted)
         return unknown
 
     async def _dispel_doubts(self, server: ServerName, after: EventId, wanted: set[EventId]) -> None:
@@ -111,8 +112,9 @@ class Fetcher:
         counts only once others have sent it too.
         """
         doubtful = _same(self.doubtful.ids() & wanted)
+        answers = 0
         for other in self._servers_for_event(None, without=server, at_most=_SERVERS_IN_DOUBT):
-            if not doubtful:
+            if not doubtful or answers == _ANSWERS_IN_DOUBT:
                 break
             if _is_much(doubtful, wanted):
                 try:
@@ -121,11 +123,15 @@ class Fetcher:
                     self._sources.failed(error)
             else:
                 await self._fetch_events(doubtful, [other])
+            answers += self._has_answered(other, doubtful)
             doubtful = _same(self.doubtful.spoilt() & wanted)
-        await self._settle_altered(wanted)
+        await self.settle_altered(wanted - self.doubtful.lone())
 
-    async def _settle_altered(self, wanted: set[EventId]) -> None:
-        """Hold the redacted copies of events that nobody has unaltered."""
+    def _has_answered(self, server: ServerName, doubtful: Iterable[EventId]) -> bool:
+        return any(e in self._held or self.doubtful.is_spoilt_by(e, server) for e in doubtful)
+
+    async def settle_altered(self, wanted: AbstractSet[EventId]) -> None:
+        """Hold the redacted copies of *wanted* events, which nobody has unaltered."""
         await self._held.add_verified(self.doubtful.take_altered(wanted))
         await self._held.flush()
 
@@ -142,7 +148,7 @@ class Fetcher:
         while left:
             batch = left[:_REQUESTED_EVENTS]
             bodies = await requests.bodies(batch)
-            await self._hold(await self._verified(bodies, wanted), wanted)
+            await self._hold(await self._verified(bodies, wanted), wanted, requests.sent_by)
             # Another server may have in good form what came in bad form or not at all; a key is seldom what differs.
             again = (e for e in batch if e not in self._held and e not in self.doubtful.key_unknown)
             left = requests.askable(again) + left[_REQUESTED_EVENTS:]
@@ -176,7 +182,7 @@ class Fetcher:
         piece = _Piece()
 
         async def hold(result: Verification) -> None:
-            await self._hold(result, missing)
+            await self._hold(result, missing, lambda _: server)
 
         async with (
             aclosing(self._servers.state(server, self._room_id, after)) as arrivals,
@@ -210,9 +216,14 @@ class Fetcher:
             bodies, self._version, self._room_id, notaries, known_ids=asked_for, wanted=wanted
         )
 
-    async def _hold(self, result: Verification, asked_for: Mapping[EventId, EventId]) -> None:
+    async def _hold(
+        self,
+        result: Verification,
+        asked_for: Mapping[EventId, EventId],
+        sent_by: Callable[[EventId], ServerName | None],
+    ) -> None:
         """Hold what is beyond doubt. Events that nobody asked for are not held."""
-        intact = self.doubtful.note(result, asked_for)
+        intact = self.doubtful.note(result, asked_for, sent_by)
         await self._held.add_verified(intact)
         self._on_progress(self._fetched, self._held.verified)
 

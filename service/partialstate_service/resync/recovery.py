@@ -15,7 +15,12 @@ from partialstate_service.resync.cross_check import CrossCheck
 from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.fetcher import Fetcher
 from partialstate_service.resync.held import HeldEvents
-from partialstate_service.resync.recovery_errors import KeysAwaitedError, KeysNeededError, NoServerLeftError
+from partialstate_service.resync.recovery_errors import (
+    EvidenceAwaitedError,
+    KeysNeededError,
+    LoneCopiesError,
+    NoServerLeftError,
+)
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.snapshot import Snapshot, SnapshotRefusedError
 from partialstate_service.resync.sources import Sources
@@ -34,6 +39,7 @@ class Recovery:
         states: StateVerification,
         policy: RecoveryPolicy,
         waited_s: Callable[[], float],
+        patience_is_over: Callable[[], bool],
         holds_too_much: Callable[[], Awaitable[bool]],
     ) -> None:
         self._fetcher = fetcher
@@ -43,6 +49,7 @@ class Recovery:
         self._cross_check = CrossCheck(fetcher, sources, states)
         self._policy = policy
         self._waited_s = waited_s
+        self._patience_is_over = patience_is_over
         self._holds_too_much = holds_too_much
         self._lacking: dict[ServerName, FederationError] = {}
         self._unknown_to: dict[EventId, set[ServerName]] = {}
@@ -78,8 +85,8 @@ class Recovery:
 
         Raises `NoServerLeftError` when every server has refused, failed or told what cannot be true, each asked once
         (twice after a time-out), or what they sent for nothing is too much to go on with; it may be tried again when
-        the first cooldown is over. Raises `KeysAwaitedError` while keys may still turn up. Who lacks *after* cools
-        down from `leave_alone_who_lacked` on.
+        the first cooldown is over. Raises `EvidenceAwaitedError` while keys or good copies may still turn up. Who
+        lacks *after* cools down from `leave_alone_who_lacked` on.
         """
         search = _Search()
         while candidates := self._sources.available(without=search.asked, at_most=1):
@@ -92,16 +99,28 @@ class Recovery:
                 break
         if search.suspect is not None:
             return search.suspect
+        if search.lone is not None and (snapshot := await self._told_alone(*search.lone, after, search)):
+            return snapshot
         if search.keys_needed is not None:
-            raise KeysAwaitedError(str(search.keys_needed))
+            raise EvidenceAwaitedError(str(search.keys_needed))
         is_unknown = bool(search.asked) and search.asked == self._unknown_to.get(after)
         raise NoServerLeftError(search.last_failure, is_unknown=is_unknown and not search.is_cut_short)
 
-    async def _told_by(self, server: ServerName, after: EventId, search: "_Search") -> Snapshot | None:
+    async def _told_alone(
+        self, server: ServerName, refusal: LoneCopiesError, after: EventId, search: "_Search"
+    ) -> Snapshot | None:
+        """Return the state in bad form that one server alone tells, once it is clear that nobody else will."""
+        if len(self._sources) > 1 and not self._patience_is_over():
+            raise EvidenceAwaitedError(str(refusal))
+        return await self._told_by(server, after, search, is_alone=True)
+
+    async def _told_by(
+        self, server: ServerName, after: EventId, search: "_Search", *, is_alone: bool = False
+    ) -> Snapshot | None:
         """Return the state after *after* that *server* tells, cross-checked; None if another server is to be asked."""
         try:
             ids = await self._fetcher.state_ids(server, after)
-            snapshot = await self._states.snapshot(server, ids, after)
+            snapshot = await self._states.snapshot(server, ids, after, trusts_lone_copies=is_alone)
         except FederationError as error:
             search.last_failure = str(error)
             self._note(error, after)
@@ -115,6 +134,11 @@ class Recovery:
             search.keys_needed = search.keys_needed or refusal
             search.asked.add(server)
             search.opinions += 1
+            return None
+        except LoneCopiesError as refusal:
+            # Whether the server has spoilt them, another's copies will show.
+            search.lone = search.lone or (server, refusal)
+            search.asked.add(server)
             return None
         except SnapshotRefusedError as refusal:
             search.last_failure = f"{server}: {refusal}"
@@ -145,6 +169,8 @@ class _Search:
     suspect: Snapshot | None = None
     """The first state with what should not be in it."""
     keys_needed: KeysNeededError | None = None
+    lone: tuple[ServerName, LoneCopiesError] | None = None
+    """The first server with a state in bad form that nobody else told."""
     opinions: int = 0
     """How many servers told a state that another's may be better than."""
     is_cut_short: bool = False

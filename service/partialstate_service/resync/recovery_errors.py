@@ -18,5 +18,9 @@ class KeysNeededError(SnapshotRefusedError):
     """A state cannot do without events whose signing keys nobody has."""
 
 
-class KeysAwaitedError(Exception):
-    """Signing keys are missing that may still turn up; the text says of how many servers."""
+class LoneCopiesError(SnapshotRefusedError):
+    """Events of a state came in a form that anybody can make of a good one, and no other server has sent its copy."""
+
+
+class EvidenceAwaitedError(Exception):
+    """Signing keys, or good copies of spoilt events, are missing that may still turn up; the text says of how many."""

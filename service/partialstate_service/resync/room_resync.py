@@ -22,7 +22,7 @@ from partialstate_service.resync.progress import ProgressBoard
 from partialstate_service.resync.recorded_auth import RecordedAuth
 from partialstate_service.resync.recovered_log import RecoveredLog
 from partialstate_service.resync.recovery import Recovery
-from partialstate_service.resync.recovery_errors import KeysAwaitedError, NoServerLeftError
+from partialstate_service.resync.recovery_errors import EvidenceAwaitedError, NoServerLeftError
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.seeds import summarise
 from partialstate_service.resync.sources import Sources
@@ -140,11 +140,11 @@ class RoomResync:
     async def recover(self) -> None:
         """Bring every recorded event into the log.
 
-        Raises `NoServerLeftError`, `KeysAwaitedError`, `LeaseLostError` and `StoreUnavailableError`; what was done
+        Raises `NoServerLeftError`, `EvidenceAwaitedError`, `LeaseLostError` and `StoreUnavailableError`; what was done
         until then is kept.
         """
         await self._take_up_recorded()
-        failures: dict[EventId, NoServerLeftError | KeysAwaitedError] = {}
+        failures: dict[EventId, NoServerLeftError | EvidenceAwaitedError] = {}
         try:
             await self._supply_prevs(failures)
         finally:
@@ -159,13 +159,13 @@ class RoomResync:
             raise failure
         self.board.stage(ResyncStage.DONE)
 
-    async def _supply_prevs(self, failures: dict[EventId, NoServerLeftError | KeysAwaitedError]) -> None:
+    async def _supply_prevs(self, failures: dict[EventId, NoServerLeftError | EvidenceAwaitedError]) -> None:
         """Give the replay the states that it lacks; *failures* gets those that are not to be had, some at most."""
         while missing := self._replay.missing_prevs() - failures.keys():
             for prev in self._in_turn(missing):
                 try:
                     await self._supply(prev)
-                except (NoServerLeftError, KeysAwaitedError) as error:
+                except (NoServerLeftError, EvidenceAwaitedError) as error:
                     # Whoever may speak in a room may name a prev event that never was; others go on.
                     failures[prev] = error
                     if len(failures) >= _FAILED_PREVS:
@@ -213,6 +213,7 @@ class RoomResync:
             states=states,
             policy=policy,
             waited_s=self._waited_s,
+            patience_is_over=patience_is_over,
             holds_too_much=self._holds_too_much,
         )
 

@@ -48,6 +48,10 @@ class Sources:
         # The last ones are those that an operator has added.
         self.add([*servers][1 - MAX_SERVERS :])
 
+    def __len__(self) -> int:
+        """Return how many candidates there are, those that cool down among them."""
+        return len(self._dice)
+
     def add(self, servers: Iterable[ServerName]) -> None:
         """Add candidates, `MAX_SERVERS` at most in all; our own name is never one (synapse#15123)."""
         for server in servers:

@@ -13,7 +13,11 @@ from partialstate_service.resync.authorisation import AuthClosure, auth_closure,
 from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.fetcher import Fetcher
 from partialstate_service.resync.held import HeldEvents
-from partialstate_service.resync.recovery_errors import KeysAwaitedError, KeysNeededError
+from partialstate_service.resync.recovery_errors import (
+    EvidenceAwaitedError,
+    KeysNeededError,
+    LoneCopiesError,
+)
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.snapshot import Snapshot, SnapshotRefusedError, build_state, state_after
 
@@ -41,10 +45,13 @@ class StateVerification:
         self._patience_is_over = patience_is_over
         self._on_expected = on_expected
 
-    async def snapshot(self, server: ServerName, ids: StateIds, after: EventId) -> Snapshot:
+    async def snapshot(
+        self, server: ServerName, ids: StateIds, after: EventId, *, trusts_lone_copies: bool = False
+    ) -> Snapshot:
         """Return the snapshot that *ids* of *server* describe.
 
-        Raises `SnapshotRefusedError`; `FederationError` of *server*; `KeysAwaitedError` while keys may still turn up.
+        Raises `SnapshotRefusedError`; `FederationError` of *server*; `EvidenceAwaitedError` while keys may still turn up;
+        `LoneCopiesError`, unless *trusts_lone_copies*, where *server* is alone with events in a form that does not verify.
         """
         if not ids.pdu_ids:
             raise SnapshotRefusedError("the state is empty")
@@ -52,6 +59,13 @@ class StateVerification:
         self._on_expected(named)
         missing = await self._fetcher.fetch_missing(server, ids, after)
         needed = {*ids.pdu_ids, after}
+        if lone := self._fetcher.doubtful.lone():
+            if not trusts_lone_copies:
+                text = (
+                    f"{len(lone)} events came in bad form, such as {min(lone)!a}, and from nobody else in any"
+                )
+                raise LoneCopiesError(text)
+            await self._fetcher.settle_altered(lone)
         unverifiable = self._unverifiable(needed)
         if gone := missing & needed:
             raise SnapshotRefusedError(
@@ -99,7 +113,7 @@ class StateVerification:
             return {}
         unknown = {i: found.key_unknown[i] for i in needed if i in found.key_unknown}
         if unknown and not (self._patience_is_over() and self._policy.omit_unverifiable):
-            raise KeysAwaitedError(
+            raise EvidenceAwaitedError(
                 f"signing keys for {len(unknown)} events of the state are not to be had yet"
             )
         return unknown | {i: found.badly_signed[i] for i in needed if i in found.badly_signed}

@@ -10,7 +10,7 @@ import structlog
 from partialstate_service.domain.errors import LeaseLostError, PartialStateError, StoreUnavailableError
 from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.resync.awaited import AwaitedServers
-from partialstate_service.resync.recovery_errors import KeysAwaitedError, NoServerLeftError
+from partialstate_service.resync.recovery_errors import EvidenceAwaitedError, NoServerLeftError
 from partialstate_service.resync.request_limits import LimitedServers, RequestLimits
 from partialstate_service.resync.room_resync import ResyncServices, RoomResync
 from partialstate_service.resync.silence import AnsweringServers
@@ -157,7 +157,7 @@ class Workers:
                 await resync.report()
                 slot.release()
                 await self._linger(lease, resync)
-            except KeysAwaitedError as error:
+            except EvidenceAwaitedError as error:
                 due_ms = self._services.now_ms() + int(self._limits.keys_retry_s * 1000)
                 resync.board.failed(str(error), due_ms)
                 await resync.report(RoomStatus.RESYNCING)
