@@ -14,6 +14,7 @@ from partialstate_service.domain.errors import PartialStateError
 from partialstate_service.federation.transport import tls_context
 from partialstate_service.life import serve
 from partialstate_service.logs import set_up_logs
+from partialstate_service.resync.garbage import look_for_garbage_seldom
 from partialstate_service.rpc.known_clients import InvalidCredentialsError
 from partialstate_service.rpc.server import CannotListenError, check_credentials
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check_config(settings)
         else:
             set_up_logs(settings.log_level)
+            look_for_garbage_seldom()
             asyncio.run(serve(settings))
     except* (
         CannotStartError,

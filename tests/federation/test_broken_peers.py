@@ -118,7 +118,7 @@ async def test_a_stream_whose_connection_breaks_is_never_taken_for_whole(
     talk = saying(b'HTTP/1.1 200 OK\r\n\r\n{"auth_chain":[],"pdus":[{"a":1}]')
     async with raw_peer(talk, server_context(ca, ["127.0.0.1"])) as server, federation(limits=QUICK) as ours:
         async with aclosing(ours.client.state(server, ROOM, EVENT)) as stream:
-            assert await anext(stream) == [("pdu", b'{"a":1}', {"a": 1})]
+            assert await anext(stream) == [("pdus", b'{"a":1}', {"a": 1})]
             with pytest.raises(FederationError) as caught:
                 await anext(stream)
         assert caught.value.outcome is Outcome.INVALID

@@ -86,9 +86,9 @@ async def test_events_are_returned_byte_for_byte(ca: trustme.CA, federation: Ope
     ):
         server = ServerName(peer.authority)
         assert await collect(ours.client, server) == [
-            ("pdu", b'{"b":1.0, "a":"\\u00fc"}'),
-            ("pdu", b'{"x":"\xc3\xbc"}'),
-            ("auth", b'{"k":[{}]}'),
+            ("pdus", b'{"b":1.0, "a":"\\u00fc"}'),
+            ("pdus", b'{"x":"\xc3\xbc"}'),
+            ("auth_chain", b'{"k":[{}]}'),
         ]
         assert await ours.client.event_auth(server, ROOM, EVENT) == [b'{"k":[{}]}']
         peer.answer = bytes_answer(b'{"origin":"x","pdus":[{"a" : 1}]}')
@@ -269,7 +269,7 @@ async def test_a_stream_given_up_gives_its_connection_back(
         server = ServerName(peer.authority)
         for _ in range(3):
             async with aclosing(ours.client.state(server, ROOM, EVENT)) as arrivals:
-                assert (await anext(arrivals))[0] == ("pdu", b"{}", {})
+                assert (await anext(arrivals))[0] == ("pdus", b"{}", {})
         peer.answer = json_answer({"pdu_ids": [], "auth_chain_ids": []})
         assert (await ours.client.state_ids(server, ROOM, EVENT)).pdu_ids == ()
 

@@ -151,3 +151,27 @@ def test_a_hostile_element_costs_linear_time() -> None:
     assert splitter.feed(b'"}]') == []
     with pytest.raises(MalformedBodyError):
         splitter.finish()
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        b'{"a":[{},{"b":1}]}',
+        b'{"a":"},{"}',
+        b'{"a":"\\"},{"}',
+        b'{"a":"\\ud800"}',
+        b'{"a":NaN,"b":[{},{}]}',
+        b'{"a":1e999}',
+        b'{"a":"\xc3\xbc},{"}',
+    ],
+)
+def test_an_element_ends_where_its_object_does(element):
+    body = b'{"pdus":[{},' + element + b",{}," + element + b'],"auth_chain":[]}'
+    expected = [b"{}", element, b"{}", element]
+    assert split(body, []) == [("pdus", each) for each in expected]
+
+
+def test_the_fields_are_those_of_the_last_of_repeated_keys():
+    splitter = ElementSplitter(["pdus"], max_element_bytes=100, max_elements=10)
+    elements = splitter.feed(b'{"pdus":[{"a":1,"a":2},{"a":3,"a":4}]}')
+    assert [element.fields for element in elements] == [{"a": 2}, {"a": 4}]

@@ -3,7 +3,13 @@
 import pytest
 from partialstate_service.matrix.canonical_json import encode_canonical
 from partialstate_service.matrix.event_auth import AuthRejectionError, check_auth
-from partialstate_service.matrix.event_core import NotKeptError, pack_core, unpack_core, unpack_slot
+from partialstate_service.matrix.event_core import (
+    NotKeptError,
+    pack_core,
+    unpack_core,
+    unpack_membership,
+    unpack_slot,
+)
 from support.auth_cases import auth_cases, case_room, case_state
 from support.rooms import RoomBuilder
 
@@ -16,6 +22,8 @@ CASES = [
 def remade(event):
     core = pack_core(event)
     assert unpack_slot(core) == (event.type, event.state_key)
+    if event.type == "m.room.member":
+        assert unpack_membership(core) == event.content.get("membership")
     return unpack_core(core, event.event_id, event.auth_event_ids, event.room_id, event.room_version)
 
 

@@ -29,7 +29,8 @@ def test_it_is_what_a_dict_is(
         model, shared = changed(model, step), shared.with_changes(step)
         assert older == older_model
         assert (dict(shared), len(shared), set(shared)) == (model, len(model), set(model))
-        assert shared.to_dict() == model
+        assert shared.to_dict() == dict(shared.items()) == model
+        assert all(shared.get(key) == model.get(key) for key in {*model, *older_model})
         assert shared == model
         assert shared == SharedState.of(model)
         assert (shared == older) == (model == older_model)

@@ -37,6 +37,7 @@ def test_what_is_put_is_there_whether_or_not_it_was_referred_to_before(room, tab
         assert len(table) == count + 1
         assert table[event.event_id].auth_event_ids == event.auth_event_ids
         assert table.slot(event.event_id) == (event.type, event.state_key)
+        assert table.membership(event.event_id) == event.content.get("membership")
     assert set(table) == set(room.events)
 
 
@@ -46,6 +47,7 @@ def test_what_is_assigned_is_kept_as_it_is_and_what_is_put_later_does_not_replac
     put(table, event)
     assert table[event.event_id] is event
     assert table.slot(event.event_id) == (event.type, event.state_key)
+    assert table.membership(event.event_id) == "join"
     assert len(table) == 1
     del table[event.event_id]
     assert event.event_id not in table
@@ -87,6 +89,11 @@ def test_a_set_of_ids_is_a_set(one, other):
     assert ids == {numbered[number] for number in one}
     assert len(ids) == len(one)
     assert ids & more == {numbered[number] for number in one & other}
+    assert set(ids.without(more)) == {numbered[number] for number in one - other}
+    rest = EventIds(table, ids.flags)
+    asked = [numbered[number] for number in sorted(other)]
+    assert rest.take([*asked, "$unknown", *asked]) == [i for i in asked if i in ids]
+    assert set(rest) == set(ids.without(more))
     ids.update(more)
     assert set(ids) == {numbered[number] for number in one | other}
     assert "$unknown" not in ids

@@ -46,7 +46,7 @@ class Counting:
 
     async def state(self, server, room, event_id):
         async with self._counted(server):
-            yield [StateElement("pdu", b"{}", {})]
+            yield [StateElement("pdus", b"{}", {})]
 
     async def event(self, server, event_id):
         async with self._counted(server):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -13,7 +13,6 @@ from partialstate_service.federation.progress import Progress, StalledError
 from partialstate_service.federation.protocol import FederationLimits, StateElement, StateIds
 from partialstate_service.federation.requester import Requester
 from partialstate_service.federation.state_stream import (
-    Element,
     ElementSplitter,
     MalformedBodyError,
     OversizedBodyError,
@@ -21,7 +20,7 @@ from partialstate_service.federation.state_stream import (
 from partialstate_service.matrix.canonical_json import InvalidJsonError, parse_json
 
 _PREFIX = "/_matrix/federation/v1"
-_KINDS: dict[str, Literal["pdu", "auth"]] = {"pdus": "pdu", "auth_chain": "auth"}
+_STATE_LISTS = ("pdus", "auth_chain")
 # What surrounds the one event of an `/event` answer.
 _ENVELOPE_BYTES = 16 * 1024
 # From here on, parsing goes to a thread, so that the event loop does not stall.
@@ -54,15 +53,15 @@ class FederationClient:
     ) -> AsyncGenerator[Sequence[StateElement], None]:
         """See `ResidentServers`."""
         path = f"{_PREFIX}/state/{_part(room)}?event_id={_part(event_id)}"
-        splitter = self._splitter(_KINDS)
+        splitter = self._splitter(_STATE_LISTS)
         timeout_s = self._limits.state_response_timeout_s
         async with self._requester.open(server, "GET", path, timeout_s=timeout_s) as response:
             try:
                 async for chunk in self._chunks(response, self._limits.max_state_body_bytes):
                     if elements := splitter.feed(chunk):
-                        yield _of_state(elements)
+                        yield elements
                 if elements := splitter.finish():
-                    yield _of_state(elements)
+                    yield elements
             except (MalformedBodyError, OversizedBodyError, StalledError) as error:
                 raise _failure_of(error).of(server) from error
 
@@ -149,10 +148,6 @@ def _ids(answer: Mapping[str, Any], name: str) -> tuple[EventId, ...]:
         raise MalformedBodyError(f"{name} is not a list of strings")
     # A repeated id says nothing new.
     return tuple(dict.fromkeys(map(parse_event_id, ids)))
-
-
-def _of_state(elements: Sequence[Element]) -> list[StateElement]:
-    return [StateElement(_KINDS[name], body, fields) for name, body, fields in elements]
 
 
 def _failure_of(error: MalformedBodyError | OversizedBodyError | StalledError) -> Failure:

@@ -3,10 +3,11 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Protocol, TypeAlias
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
+from partialstate_service.federation.state_stream import Element
 from partialstate_service.matrix.ed25519 import KeyId
 from partialstate_service.matrix.keys import ServerKeys
 
@@ -32,15 +33,8 @@ class StateIds:
     auth_chain_ids: tuple[EventId, ...]
 
 
-class StateElement(NamedTuple):
-    """One event of a `/state` answer."""
-
-    kind: Literal["pdu", "auth"]
-    """Its list."""
-    body: bytes
-    """Its JSON object, byte for byte as the server wrote it."""
-    fields: Mapping[str, Any]
-    """The same, parsed without any check: for a first look."""
+StateElement: TypeAlias = Element
+"""One event of a `/state` answer, of the list `pdus` or `auth_chain`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +80,7 @@ class ResidentServers(Protocol):
     def state(
         self, server: ServerName, room: RoomId, event_id: EventId
     ) -> AsyncGenerator[Sequence[StateElement], None]:
-        """Stream the events of the state before *event_id* and of its auth chain, as many at a time as arrive.
+        """Stream the events of the state before *event_id* (`pdus`) and of its auth chain (`auth_chain`) as they arrive.
 
         `FederationError` may come at any time, also after elements; an end without an error means that the answer
         was complete and well-formed. Close it (`contextlib.aclosing`) to give the connection back at once.

@@ -13,6 +13,8 @@ from collections.abc import Collection
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
+import orjson
+
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 # Less than this is not worth a new attempt at an incomplete element.
 _MIN_NEW_CHARS = 16 * 1024
@@ -176,12 +178,9 @@ class ElementSplitter:
     def _elements(self, elements: list[Element]) -> bool:
         """Consume elements as long as each is followed directly by a comma and the next one."""
         while True:
-            value, end = self._decode()
+            body, value, end = self._object_before_next() or self._object()
             if end < 0:
                 return False
-            if type(value) is not dict:
-                raise MalformedBodyError(f"an element of {self._list!r} is not an object")
-            body = self._text[self._at : end].encode("utf-8")
             self._check_size(len(body))
             if not self._elements_left:
                 raise OversizedBodyError("too many elements")
@@ -192,6 +191,30 @@ class ElementSplitter:
                 self._expect = _Expect.COMMA_OR_ARRAY_END
                 return True
             self._at += 1
+
+    def _object_before_next(self) -> tuple[bytes, dict[str, Any], int] | None:
+        """Return the object that starts here if it ends where another one seems to begin; a complete object is the whole.
+
+        Most elements are found like this in a third of the time; the slow way knows all the others.
+        """
+        end = self._text.find("},{", self._at) + 1
+        if not end:
+            return None
+        body = self._text[self._at : end].encode("utf-8")
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        return (body, value, end) if type(value) is dict else None
+
+    def _object(self) -> tuple[bytes, dict[str, Any], int]:
+        """Return the object that starts here; an end of -1 where it may only be incomplete."""
+        value, end = self._decode()
+        if end < 0:
+            return b"", {}, -1
+        if type(value) is not dict:
+            raise MalformedBodyError(f"an element of {self._list!r} is not an object")
+        return self._text[self._at : end].encode("utf-8"), value, end
 
     def _decode(self) -> tuple[object, int]:
         """Return the value that starts here and its end; an end of -1 where it may only be incomplete."""

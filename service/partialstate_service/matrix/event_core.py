@@ -94,6 +94,13 @@ def unpack_slot(core: bytes) -> tuple[str, str | None]:
     return (fields[5] if len(fields) > _OFTEN and fields[5] else _MEMBER), fields[0]
 
 
+def unpack_membership(core: bytes) -> object:
+    """Return the `membership` in the content of the event that `pack_core` was given, if it has one."""
+    fields = orjson.loads(core)
+    content = fields["content"] if core.startswith(_WHOLE) else fields[4]
+    return content if isinstance(content, str) else content.get("membership")
+
+
 def _follows_auth_event(event: Event) -> bool:
     return not set(claimed_auth_event_ids(event)).isdisjoint(event.prev_event_ids)
 

@@ -7,10 +7,12 @@ differs, not what there is.
 
 from collections.abc import ItemsView, Iterator, Mapping
 from itertools import chain
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, overload
 
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event import StateKey, StateMap
+
+_T = TypeVar("_T")
 
 _BITS = 5
 _WIDTH = 1 << _BITS
@@ -94,11 +96,8 @@ class SharedState(Mapping[StateKey, EventId]):
         return _Entries(self)
 
     def _buckets(self) -> Iterator[_Bucket]:
-        for limb in self._root:
-            if limb is not _NO_LIMB:
-                for branch in limb:
-                    if branch is not _NO_BRANCH:
-                        yield from branch
+        limbs = (limb for limb in self._root if limb is not _NO_LIMB)
+        return chain.from_iterable(branch for limb in limbs for branch in limb if branch is not _NO_BRANCH)
 
     def _unlike_buckets(self, other: "SharedState") -> Iterator[tuple[_Bucket, _Bucket]]:
         """Yield the pairs of buckets at the same place that are not the same object."""
@@ -118,6 +117,14 @@ class SharedState(Mapping[StateKey, EventId]):
 
     def __getitem__(self, key: StateKey) -> EventId:
         return self._bucket(key)[key]
+
+    @overload
+    def get(self, key: StateKey, /) -> EventId | None: ...
+    @overload
+    def get(self, key: StateKey, /, default: _T) -> EventId | _T: ...
+    def get(self, key: StateKey, /, default: _T | None = None) -> EventId | _T | None:
+        """Return the entry at *key*; as with every mapping, but without the cost of an exception."""
+        return self._bucket(key).get(key, default)
 
     def __contains__(self, key: object) -> bool:
         return key in self._bucket(key)
@@ -143,8 +150,8 @@ class _Entries(ItemsView[StateKey, EventId]):
     _mapping: SharedState
 
     def __iter__(self) -> Iterator[tuple[StateKey, EventId]]:
-        for bucket in self._mapping._buckets():  # noqa: SLF001 - a part of the class
-            yield from bucket.items()
+        buckets = self._mapping._buckets()  # noqa: SLF001 - a part of the class
+        return chain.from_iterable(map(dict.items, buckets))
 
 
 def differing_keys(left: StateMap, right: StateMap) -> set[StateKey]:

@@ -11,9 +11,15 @@ from partialstate_service.resync.event_table import EventTable
 class EventIds(AbstractSet[EventId]):
     """A set that grows; it can hold only ids that have numbers in *table*. Operators give plain sets."""
 
-    def __init__(self, table: EventTable) -> None:
+    def __init__(self, table: EventTable, flags: int = 0) -> None:
+        """*flags* are those of another set over the same table."""
         self._table = table
-        self._flags = bytearray(table.number_count)
+        self._flags = bytearray(flags.to_bytes(table.number_count, "little"))
+
+    @property
+    def flags(self) -> int:
+        """The whole set as one number: a byte for each number of the table, 1 or 0."""
+        return int.from_bytes(self._flags, "little")
 
     def add(self, event_id: EventId) -> None:
         """Add an id, which must have a number."""
@@ -31,6 +37,17 @@ class EventIds(AbstractSet[EventId]):
         self._flags[number] = 1
         return True
 
+    def take(self, event_ids: Iterable[EventId]) -> list[EventId]:
+        """Remove those of *event_ids* that are in the set, and return them."""
+        number_of, flags = self._table.number, self._flags
+        taken = []
+        for event_id in event_ids:
+            number = number_of(event_id)
+            if number is not None and number < len(flags) and flags[number]:
+                flags[number] = 0
+                taken.append(event_id)
+        return taken
+
     def without_own(self, numbers: Iterable[int]) -> list[int]:
         """Return those of *numbers* that are not in the set."""
         flags = self._flags
@@ -42,9 +59,11 @@ class EventIds(AbstractSet[EventId]):
 
     def update(self, other: "EventIds") -> None:
         """Add what is in *other*, a set over the same table."""
-        theirs = other._flags  # noqa: SLF001 - its own class
-        both = int.from_bytes(self._flags, "little") | int.from_bytes(theirs, "little")
-        self._flags = bytearray(both.to_bytes(max(len(self._flags), len(theirs)), "little"))
+        self._flags = bytearray((self.flags | other.flags).to_bytes(self._table.number_count, "little"))
+
+    def without(self, other: "EventIds") -> "EventIds":
+        """Return a set of what is not in *other*, a set over the same table."""
+        return EventIds(self._table, self.flags & ~other.flags)
 
     def __contains__(self, event_id: object) -> bool:
         number = self._table.number(event_id)  # type: ignore[arg-type]  # whatever it is, it has no number

@@ -1,17 +1,17 @@
 """Which servers have a joined member in a state, kept up as the state changes."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 from partialstate_service.domain.ids import EventId, ServerName, UserId, server_of
-from partialstate_service.matrix.event import Event, StateMap
+from partialstate_service.matrix.event import StateMap
 from partialstate_service.matrix.shared_state import SharedState, differing_keys
+from partialstate_service.resync.event_table import EventTable
 
 
 class JoinedServers:
     """Counts joined members by server; a further state costs what differs from the one before."""
 
-    def __init__(self, events: Mapping[EventId, Event]) -> None:
+    def __init__(self, events: EventTable) -> None:
         self._events = events
         self._state: StateMap = SharedState()
         self._members: Counter[ServerName] = Counter()
@@ -27,4 +27,4 @@ class JoinedServers:
         return {server for server, count in self._members.items() if count > 0} - {own_name}
 
     def _is_join(self, event_id: EventId | None) -> bool:
-        return event_id is not None and self._events[event_id].content.get("membership") == "join"
+        return event_id is not None and self._events.membership(event_id) == "join"

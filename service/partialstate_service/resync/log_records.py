@@ -1,8 +1,8 @@
 """The records that a resync appends to the recovered-state log, as JSON (`ownership/recovered_log.py` reads them)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TypeVar
+from itertools import chain, islice
+from typing import TypeAlias, TypeVar
 
 import orjson
 
@@ -11,6 +11,8 @@ from partialstate_service.matrix.event import StateKey
 from partialstate_service.matrix.replay import Replayed
 
 _T = TypeVar("_T")
+_Entry: TypeAlias = tuple[StateKey, str]
+"""A slot of the state and its event, or "" for none."""
 
 _ENTRIES_PER_RECORD = 1000
 _SERVERS_PER_RECORD = 1000
@@ -25,7 +27,7 @@ def state_before_records(replayed: Replayed) -> Iterator[bytes]:
                 "t": "state_before",
                 "event": replayed.event_id,
                 "base": replayed.base_event_id or "",
-                "entries": piece,
+                "entries": _triples(piece),
                 "complete": complete,
             }
         )
@@ -54,7 +56,7 @@ def current_state_records(
             {
                 "t": "current_state",
                 "base": base if base is not None and index == 0 else "",
-                "entries": piece,
+                "entries": _triples(piece),
                 "complete": complete,
             }
         )
@@ -76,9 +78,12 @@ def servers_records(
         )
 
 
-def _delta(added: Mapping[StateKey, EventId], removed: frozenset[StateKey]) -> Iterator[tuple[str, str, str]]:
-    yield from ((*key, event_id) for key, event_id in added.items())
-    yield from ((*key, "") for key in sorted(removed))
+def _delta(added: Mapping[StateKey, EventId], removed: frozenset[StateKey]) -> Iterator[_Entry]:
+    return chain(added.items(), ((key, "") for key in sorted(removed)))
+
+
+def _triples(entries: Iterable[_Entry]) -> list[tuple[str, str, str]]:
+    return [(kind, state_key, event_id) for (kind, state_key), event_id in entries]
 
 
 def _pieces(values: Iterable[_T], size: int) -> Iterator[tuple[Sequence[_T], bool]]:

@@ -1,7 +1,7 @@
 """Writes the recovered-state log of one generation: first the events, then states, verdicts and the current state."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain
 
@@ -87,8 +87,10 @@ class RecoveredLog:
             self._current_state(current, replay, replayed),
             servers_records(*servers, device_list_position) if servers != self._servers else (),
         )
-        new = await asyncio.to_thread(self._unlogged, relevant, recorded)
-        segments = [*self._event_segments(new, rejected), *await self._record_segments(records)]
+        new = relevant.without(self._logged)
+        new.take(recorded)
+        segments = await asyncio.to_thread(self._event_segments, new, rejected)
+        segments += await self._record_segments(records)
         await self._registry.append_log(
             self._lease, segments, [outcome.event_id for outcome, _ in replayed], servers[0]
         )
@@ -108,37 +110,21 @@ class RecoveredLog:
         added = {key: current[key] for key in changed if key in current}
         return current_state_records(base, added, frozenset(changed - added.keys()))
 
-    def _unlogged(self, relevant: EventIds, recorded: AbstractSet[EventId]) -> EventIds:
-        """Return what of *relevant* belongs into the log and is not in it."""
-        new = EventIds(self._held.events)
-        for event_id in relevant:
-            if event_id not in self._logged and event_id not in recorded:
-                new.add(event_id)
-        return new
-
-    def _event_segments(self, new: EventIds, rejected: AbstractSet[EventId]) -> Iterator[NewSegment]:
-        """Yield segments for the chunks that hold *new* events, each event once."""
-        done = EventIds(self._held.events)
-        for chunk, event_ids in self._held.chunks:
-            ids = frozenset(i for i in event_ids if i in new and i not in done)
-            if ids:
-                omitted = frozenset(event_ids) - ids
-                yield NewSegment(ChunkKind.VERIFIED, chunk, rejected=ids & rejected, omitted=omitted)
-                for event_id in ids:
-                    done.add(event_id)
-
-    async def _record_segments(self, records: Iterable[bytes]) -> list[NewSegment]:
+    def _event_segments(self, new: EventIds, rejected: AbstractSet[EventId]) -> list[NewSegment]:
+        """Return segments for the chunks that hold *new* events, each event once."""
         segments = []
-        piece: list[bytes] = []
-        size = 0
-        for record in records:
-            piece.append(record)
-            size += len(record)
-            if size >= _CHUNK_BYTES:
-                segments.append(await self._record_segment(piece))
-                piece.clear()
-                size = 0
-        if piece:
+        left = EventIds(self._held.events, new.flags)
+        for chunk, event_ids in self._held.chunks:
+            if ids := left.take(event_ids):
+                omitted = frozenset(event_ids).difference(ids) if len(ids) < len(event_ids) else frozenset()
+                bad = frozenset(i for i in ids if i in rejected) if rejected else frozenset()
+                segments.append(NewSegment(ChunkKind.VERIFIED, chunk, rejected=bad, omitted=omitted))
+        return segments
+
+    async def _record_segments(self, records: Iterator[bytes]) -> list[NewSegment]:
+        segments = []
+        # The state before the first event is the whole one: the event loop has no time for encoding that.
+        while piece := await asyncio.to_thread(_next_piece, records):
             segments.append(await self._record_segment(piece))
         return segments
 
@@ -154,6 +140,16 @@ class RecoveredLog:
         async for _, destinations in self._ledger.destinations(self._lease.room_id):
             missed |= servers - destinations
         return missed
+
+
+def _next_piece(records: Iterator[bytes]) -> list[bytes]:
+    """Return the next records, about as many as make a chunk."""
+    piece: list[bytes] = []
+    size = 0
+    while size < _CHUNK_BYTES and (record := next(records, None)) is not None:
+        piece.append(record)
+        size += len(record)
+    return piece
 
 
 def _outcome_records(outcome: Replayed, recorded: RecordedEvent) -> Iterator[bytes]:

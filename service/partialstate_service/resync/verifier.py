@@ -5,8 +5,9 @@ told apart: a wrong signature will not become right, a key that nobody has may s
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -102,26 +103,25 @@ class Verifier:
             self._chunks.verify_chunk(bodies[start : start + CHUNK_EVENTS], version.version, room_id, keys)
             for start in range(0, len(bodies), CHUNK_EVENTS)
         ]
-        result = Verification()
-        verdicts = (verdict for piece in await asyncio.gather(*pieces) for verdict in piece)
-        for body, verdict in zip(bodies, verdicts, strict=True):
-            _sort_in(result, verdict, body, known_ids)
-        return result
+        return _sorted(bodies, chain.from_iterable(await asyncio.gather(*pieces)), known_ids)
 
 
-def _sort_in(
-    result: Verification, verdict: EventVerdict, body: bytes, known_ids: Mapping[EventId, EventId]
-) -> None:
-    kind, event_id, text, auth_event_ids, core, json, hash_matches = verdict
-    if kind is VerdictKind.MALFORMED:
-        result.malformed.append(text)
-        return
-    event_id = known_ids.get(event_id, event_id)
-    event = FetchedEvent(event_id, auth_event_ids, core, body if json is None else json, hash_matches)
-    match kind:
-        case VerdictKind.VALID:
-            result.valid.append(event)
-        case VerdictKind.KEY_UNKNOWN:
-            result.key_unknown.append(event)
-        case VerdictKind.BADLY_SIGNED:
-            result.badly_signed.append(event)
+def _sorted(
+    bodies: Sequence[bytes], verdicts: Iterable[EventVerdict], known_ids: Mapping[EventId, EventId]
+) -> Verification:
+    result = Verification()
+    by_kind = {
+        VerdictKind.VALID.value: result.valid,
+        VerdictKind.KEY_UNKNOWN.value: result.key_unknown,
+        VerdictKind.BADLY_SIGNED.value: result.badly_signed,
+    }
+    for body, (kind, event_id, text, auth_event_ids, core, json, hash_matches) in zip(
+        bodies, verdicts, strict=True
+    ):
+        if (events := by_kind.get(kind)) is None:
+            result.malformed.append(text)
+            continue
+        known_id = known_ids.get(event_id, event_id)
+        json_kept = body if json is None else json
+        events.append(FetchedEvent(known_id, auth_event_ids, core, json_kept, hash_matches))
+    return result

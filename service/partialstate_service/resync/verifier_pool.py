@@ -16,6 +16,7 @@ from pathlib import Path
 
 from partialstate_service.domain.ids import RoomId, ServerName
 from partialstate_service.matrix.keys import ServerKeys
+from partialstate_service.resync.garbage import look_for_garbage_seldom
 from partialstate_service.resync.verification_task import EventVerdict, verify_chunk
 
 _ATTEMPTS = 5
@@ -96,7 +97,7 @@ class VerifierPool:
         return ProcessPoolExecutor(
             self._processes,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_end_with_parent,
+            initializer=_set_up,
         )
 
 
@@ -111,12 +112,18 @@ async def verifier_pool(processes: int) -> AsyncIterator[VerifierPool]:
         await asyncio.to_thread(pool.close)
 
 
-def _end_with_parent() -> None:
-    """Let this process end as soon as its parent has, also by SIGKILL: the pipe to it breaks then."""
+def _set_up() -> None:
+    """Make this process one that works in the background, and that ends as soon as its parent has."""
+    look_for_garbage_seldom()
     # A Ctrl-C in the terminal goes to every process of the group; it is for the parent to end us in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Every core may be busy with verification; the event loop, which answers frontends, goes first.
     os.nice(_NICENESS)
+    _end_with_parent()
+
+
+def _end_with_parent() -> None:
+    # Also if the parent is killed by SIGKILL: the pipe to it breaks then.
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
