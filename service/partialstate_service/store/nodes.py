@@ -1,4 +1,8 @@
-"""The connections to one server, kept for reuse."""
+"""The connections to one server, kept for reuse.
+
+Not by redis-py's `BlockingConnectionPool`, which does not see that an idle connection was reset, and loses a place for
+ever when a caller is cancelled while it gives one back.
+"""
 
 import asyncio
 import ssl
@@ -37,7 +41,7 @@ class Node:
         Raises NotConnectedError (nothing was sent), ConnectionLostError and TimeoutError (unknown what was executed).
         """
         async with self._free:
-            connection = self._take_idle()
+            connection = await self._take_idle()
             if connection is None:
                 terms = self._terms
                 connection = await open_connection(
@@ -49,7 +53,7 @@ class Node:
             finally:
                 if self._closed:
                     connection.close()
-                elif connection.is_open:
+                elif connection.is_connected:
                     self._idle.append(connection)
 
     def close(self) -> None:
@@ -58,9 +62,10 @@ class Node:
         while self._idle:
             self._idle.pop().close()
 
-    def _take_idle(self) -> Connection | None:
+    async def _take_idle(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open:
+            if await connection.is_usable():
                 return connection
+            connection.close()
         return None

@@ -1,18 +1,23 @@
-"""Which server is the primary of a key: the one, the one that Sentinels name, or the one that has the key's slot."""
+"""Which server is the primary of a key: the one, the one that Sentinels name, or the one that has the key's slot.
+
+Not by redis-py's `Sentinel`, which believes the Sentinel that answers first and does not ask the server for its ROLE, nor
+by its `RedisCluster`, which sends ASKING on whichever connection is free, and has its table of slots behind a client that
+repeats commands.
+"""
 
 import asyncio
-import binascii
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
+
+from redis.crc import key_slot
 
 from partialstate_service.store.exchange import ConnectionLostError, NotConnectedError, ReplyError
 from partialstate_service.store.nodes import Node, Terms
 from partialstate_service.store.urls import Address, StoreUrl, Topology
 
 _log = logging.getLogger(__name__)
-_SLOTS = 16_384
 
 
 class Route(Protocol):
@@ -263,9 +268,7 @@ class Cluster:
 
 def slot_of(key: str) -> int:
     """Return the hash slot of a key: of what stands in its first braces, if anything does."""
-    _, brace, rest = key.partition("{")
-    tag, end, _ = rest.partition("}")
-    return binascii.crc_hqx((tag if brace and end and tag else key).encode(), 0) % _SLOTS
+    return key_slot(key.encode())
 
 
 async def _exchange(node: Node, command: tuple[str, ...]) -> list[Any]:

@@ -8,6 +8,9 @@
 `rediss` in place of `redis` means TLS. User, password and names are percent-encoded. Parameters: `db`, `username`,
 `password`, `sentinel_username`, `sentinel_password`, `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths),
 `ssl_check_hostname` (`true` or `false`).
+
+Not by redis-py's `parse_url`: it knows one server only, passes unknown parameters on, takes a wrong database for none, and
+its errors show what stands where it expects a port, which may be a part of a password.
 """
 
 import re
