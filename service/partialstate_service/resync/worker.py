@@ -7,7 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from partialstate_service.domain.errors import LeaseLostError, PartialStateError, StoreUnavailableError
+from partialstate_service.domain.errors import (
+    LeaseLostError,
+    PartialStateError,
+    RoomNotPartialError,
+    StoreUnavailableError,
+)
 from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.resync.awaited import AwaitedServers
 from partialstate_service.resync.recovery_errors import EvidenceAwaitedError, NoServerLeftError
@@ -125,7 +130,7 @@ class Workers:
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)
         try:
             due_ms = await self._attempt(lease, slot)
-        except LeaseLostError:
+        except (LeaseLostError, RoomNotPartialError):
             log.info("the room is no longer ours: it is full, was released, joined again or taken over")
             return
         except StoreUnavailableError as error:
