@@ -44,6 +44,8 @@ class MadeJoin:
     via: str
     join: bytes
     response: bytes
+    state: frozenset[str]
+    """The ids of all events of the state after the join: what is to be recovered."""
 
     def partial_join(self, priority: ResyncPriority = ResyncPriority.NORMAL) -> PartialJoin:
         """Return what is registered, with `response`."""
@@ -86,7 +88,7 @@ async def joined_rooms(directory: Path, groups: Sequence[RoomGroup]) -> AsyncIte
             for line in lines:
                 made = json.loads(line)
                 made |= {name: made[name].encode() for name in ("join", "response")}
-                joins.append(MadeJoin(**made))
+                joins.append(MadeJoin(**made | {"state": frozenset(made["state"])}))
         settings = {
             "server_name": HOMESERVER,
             "signing_key_path": str(key_file),

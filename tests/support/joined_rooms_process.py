@@ -118,6 +118,7 @@ class Group:
             "via": world.creator.name,
             "join": orjson.dumps(join).decode(),
             "response": response.decode(),
+            "state": list(world.room.current_state().values()),
         }
 
 

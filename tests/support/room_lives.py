@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 
-from partialstate import LogEnd, PartialStateClient, ReleaseReason, ResyncPriority
+from partialstate import CurrentState, LogEnd, PartialStateClient, ReleaseReason, ResyncPriority
 from support.joined_rooms import MadeJoin
 from support.room_truth import RoomTruth, Truths
 
@@ -55,19 +55,23 @@ class RoomLives:
                     await self._any().release_room(join.room_id, registered.generation, ReleaseReason.PURGED)
                 self.ended["purged"] += 1
             else:
-                await self._import(join.room_id, registered.generation, truth)
+                await self._import(join, registered.generation, truth)
                 self.ended["imported"] += 1
 
-    async def _import(self, room_id: str, generation: int, truth: RoomTruth) -> None:
-        end = await self._recovered(room_id, generation)
-        await self._any().ack_import(room_id, generation, end.position)
+    async def _import(self, join: MadeJoin, generation: int, truth: RoomTruth) -> None:
+        end = await self._recovered(join, generation)
+        await self._any().ack_import(join.room_id, generation, end.position)
         with truth.becoming(partial=False):
-            await self._any().confirm_import(room_id, generation, end.position)
+            await self._any().confirm_import(join.room_id, generation, end.position)
 
-    async def _recovered(self, room_id: str, generation: int) -> LogEnd:
-        """Read the recovered state as it comes; return its end."""
-        async with aclosing(self._any().recovered_state(room_id, generation, follow=True)) as records:
+    async def _recovered(self, join: MadeJoin, generation: int) -> LogEnd:
+        """Read the recovered state as it comes; return its end once it is complete, and exact."""
+        state: dict[tuple[str, str], str] = {}
+        async with aclosing(self._any().recovered_state(join.room_id, generation, follow=True)) as records:
             async for record in records:
-                if isinstance(record, LogEnd) and record.complete:
+                if isinstance(record, CurrentState):
+                    state |= {(entry.type, entry.state_key): entry.event_id for entry in record.entries}
+                elif isinstance(record, LogEnd) and record.complete:
+                    assert set(state.values()) - {""} == join.state
                     return record
-        raise AssertionError(f"the recovered state of {room_id} ended before it was complete")
+        raise AssertionError(f"the recovered state of {join.room_id} ended before it was complete")

@@ -10,8 +10,11 @@ class StoreSizes:
     """What there is in a store at one time. What is kept on purpose for a time is told apart."""
 
     keys: int
-    """Without the marks of ended lives, which expire after a day."""
+    """Without those of the next two kinds."""
     ended_lives: int
+    """Marks, which expire after a day."""
+    uncommitted: int
+    """Chunks that a worker wrote for a room that ended meanwhile; dropped after six hours."""
     log_entries: int
     """About 100,000 are kept."""
     log_mib: float
@@ -33,11 +36,14 @@ def store_sizes(url: str, prefix: str = "mps") -> StoreSizes:
         def mib(*names: str) -> float:
             return sum(client.memory_usage(key(name), samples=0) or 0 for name in names) / 2**20
 
+        announced = [item.split(b" ") for item in client.zrange(key("uncommitted"), 0, -1)]
+        uncommitted = sum(client.exists(item[1]) for item in announced if item[0] == b"C")
         log_mib, tombstones_mib = mib("log"), mib("tombstones", "ended")
         used_mib = client.info("memory")["used_memory"] / 2**20
         return StoreSizes(
-            keys=client.dbsize() - ended_lives,
+            keys=client.dbsize() - ended_lives - uncommitted,
             ended_lives=ended_lives,
+            uncommitted=uncommitted,
             log_entries=client.xlen(key("log")),
             log_mib=log_mib,
             tombstones=client.hlen(key("tombstones")),
