@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 
-from partialstate import CurrentState, LogEnd, PartialStateClient, ReleaseReason, ResyncPriority
+from partialstate import LogEnd, PartialStateClient, RecoveredStates, ReleaseReason, ResyncPriority
 from support.joined_rooms import MadeJoin
 from support.room_truth import RoomTruth, Truths
 
@@ -66,12 +66,11 @@ class RoomLives:
 
     async def _recovered(self, join: MadeJoin, generation: int) -> LogEnd:
         """Read the recovered state as it comes; return its end once it is complete, and exact."""
-        state: dict[tuple[str, str], str] = {}
+        states = RecoveredStates()
         async with aclosing(self._any().recovered_state(join.room_id, generation, follow=True)) as records:
             async for record in records:
-                if isinstance(record, CurrentState):
-                    state |= {(entry.type, entry.state_key): entry.event_id for entry in record.entries}
-                elif isinstance(record, LogEnd) and record.complete:
-                    assert set(state.values()) - {""} == join.state
+                states.add(record)
+                if isinstance(record, LogEnd) and record.complete:
+                    assert set(states.current_state().values()) == join.state
                     return record
         raise AssertionError(f"the recovered state of {join.room_id} ended before it was complete")
