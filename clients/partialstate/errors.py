@@ -77,6 +77,8 @@ class ErrorReason(ApiName):
     """The client, or all together, have too many calls at the same time; facts: limit, scope."""
     CALL_RATE_EXCEEDED = auto()
     """The client makes more calls per second than it may; facts: calls_per_second, burst."""
+    STORE_NOT_UNDERSTOOD = auto()
+    """A newer release has written what this replica cannot read; another replica may."""
 
     UNKNOWN = auto()
     """No reason was given (the connection failed, say), or one of a newer service."""

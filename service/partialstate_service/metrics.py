@@ -123,6 +123,11 @@ class _Rooms(Collector):
             "How long ago this replica was last known to have seen every change.",
             value=self._mirror.staleness_s,
         )
+        yield GaugeMetricFamily(
+            "partialstate_store_not_understood",
+            "1 where a newer release has written what this replica cannot read, so that it decides nothing.",
+            value=not self._mirror.understands_store,
+        )
 
 
 @asynccontextmanager

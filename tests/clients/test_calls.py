@@ -185,6 +185,7 @@ REASONS = {
     "PERMISSION_DENIED": ("PERMISSION_DENIED", UnauthenticatedError),
     "TOO_MANY_CALLS": ("RESOURCE_EXHAUSTED", UnavailableError),
     "CALL_RATE_EXCEEDED": ("RESOURCE_EXHAUSTED", UnavailableError),
+    "STORE_NOT_UNDERSTOOD": ("UNAVAILABLE", UnavailableError),
     "INTERNAL": ("INTERNAL", partialstate.ServiceDefectError),
 }
 

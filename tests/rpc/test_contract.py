@@ -74,6 +74,7 @@ EXAMPLES: list[Exception] = [
     errors.ReaderTooSlowError("secret"),
     errors.NotReconciledError("secret"),
     errors.StoreUnavailableError("secret"),
+    errors.StoreNotUnderstoodError("secret"),
     status.UnauthenticatedError("secret"),
     status.PermissionDeniedError("frontend-1", ["joiner"]),
     status.TooManyCallsError(2, "client"),

@@ -19,7 +19,7 @@ class HeldServer:
     async def run(self, name, keys, arguments):
         answer = asyncio.get_running_loop().create_future()
         asked = list(arguments[2:])
-        reply = [b"store", b"%d" % self.committed, b"chain", b"1", [], [b"!room:here"] * len(asked)]
+        reply = [b"store", b"%d" % self.committed, b"chain", b"1", b"1", [], [b"!room:here"] * len(asked)]
         self.issued.put_nowait((answer, reply, asked))
         return await answer
 

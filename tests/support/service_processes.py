@@ -50,10 +50,12 @@ def service_environment(directory: Path, **settings: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def service_process(environment: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
-    """Run `serve` until the block ends, whatever happens in it; yields once it answers."""
+async def service_process(
+    environment: Mapping[str, str], module: str = "partialstate_service"
+) -> AsyncIterator[ServiceProcess]:
+    """Run `serve` of *module* until the block ends, whatever happens in it; yields once it answers."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "partialstate_service", "serve"),
+        *(sys.executable, "-m", module, "serve"),
         env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

@@ -107,6 +107,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the client makes more calls than it may (each item of BatchCheck is one): call again after the
     delay in the `google.rpc.RetryInfo` of the details. {"calls_per_second": "50000", "burst": "100000"}
     """
+    ERROR_REASON_STORE_NOT_UNDERSTOOD: _ErrorReason.ValueType  # 35
+    """UNAVAILABLE: a newer release has written what this replica cannot read: it decides nothing until it is updated; call
+    another one.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is what `google.rpc.ErrorInfo.reason` says in the details of every non-OK status (without the prefix
@@ -197,5 +201,9 @@ call again when some of them have ended. {"limit": "2000", "scope": "client"}
 ERROR_REASON_CALL_RATE_EXCEEDED: ErrorReason.ValueType  # 34
 """RESOURCE_EXHAUSTED: the client makes more calls than it may (each item of BatchCheck is one): call again after the
 delay in the `google.rpc.RetryInfo` of the details. {"calls_per_second": "50000", "burst": "100000"}
+"""
+ERROR_REASON_STORE_NOT_UNDERSTOOD: ErrorReason.ValueType  # 35
+"""UNAVAILABLE: a newer release has written what this replica cannot read: it decides nothing until it is updated; call
+another one.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,6 +24,7 @@ class PartialStateError(Exception):
     ├── ReaderTooSlowError
     ├── NotReconciledError
     └── StoreUnavailableError
+        └── StoreNotUnderstoodError
     """
 
 
@@ -140,3 +141,11 @@ class NotReconciledError(PartialStateError):
 
 class StoreUnavailableError(PartialStateError):
     """The store did not answer in time, or refused; the driver's text is in the log only."""
+
+
+class StoreNotUnderstoodError(StoreUnavailableError):
+    """The store holds what a newer release has written and this one cannot read: it must not guess."""
+
+    def __init__(self, what: str) -> None:
+        """*what* cannot be read."""
+        super().__init__(f"the store was written by a newer release: update this one ({what})")

@@ -280,6 +280,11 @@ _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
         ErrorReason.ERROR_REASON_STORE_UNAVAILABLE,
         "the store did not answer in time, or refused",
     ),
+    errors.StoreNotUnderstoodError: _always(
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_STORE_NOT_UNDERSTOOD,
+        "a newer release has written what this replica cannot read: call another one, and update this one",
+    ),
     UnauthenticatedError: _always(
         grpc.StatusCode.UNAUTHENTICATED,
         ErrorReason.ERROR_REASON_UNAUTHENTICATED,

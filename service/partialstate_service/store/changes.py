@@ -13,18 +13,17 @@ from partialstate_service.domain.errors import (
     RoomAbandonedError,
     RoomNotPartialError,
     StaleGenerationError,
+    StoreNotUnderstoodError,
     StoreUnavailableError,
 )
 from partialstate_service.domain.ids import Generation, Position, RoomId
 from partialstate_service.store.exchange import Argument
+from partialstate_service.store.formats import WRITES, require_known_format
 from partialstate_service.store.keys import Keys
 from partialstate_service.store.records import tombstone_of
 from partialstate_service.store.server import Server
 from partialstate_service.store.settings import StoreSettings
 from partialstate_service.store.urls import UnsuitableStoreError
-
-# Grows when an older release could not read what a newer one writes.
-SCHEMA = 1
 
 Reply = list[Any]
 _ANY = Generation(0)
@@ -46,12 +45,12 @@ class Changes:
         schema = await self.server.run(
             "initialise",
             [self.keys.of("meta")],
-            [secrets.token_hex(8), secrets.token_hex(8), SCHEMA],
+            [secrets.token_hex(8), secrets.token_hex(8), WRITES],
         )
-        if int(schema) > SCHEMA:
-            raise UnsuitableStoreError(
-                f"the store was written by a newer release (schema {int(schema)}, ours is {SCHEMA}): update this one"
-            )
+        try:
+            require_known_format(int(schema))
+        except StoreNotUnderstoodError as error:
+            raise UnsuitableStoreError(str(error)) from None
 
     async def announce(self, item: str) -> None:
         """Name what is about to be written ("C chunk", "L life room"), so that it is dropped if nothing commits it.
@@ -64,7 +63,8 @@ class Changes:
         """Run a script for one room, or for none, and return its reply: a code, the state token, more.
 
         A store that was wiped meanwhile gets a new identity first: what is written to it is kept, and that it decides
-        nothing before it is reconciled is the mirror's business.
+        nothing before it is reconciled is the mirror's business. Raises StoreUnavailableError, also in the form of
+        StoreNotUnderstoodError.
         """
         room = room_id or RoomId("")
         for _ in range(2):
@@ -73,6 +73,8 @@ class Changes:
                 self.keys.room(room),
                 [secrets.token_hex(8), self.settings.log_limit, room, *arguments],
             )
+            if reply[0] == b"NEWER":
+                require_known_format(int(reply[1]))
             if reply[0] != b"FRESH":
                 return reply
             await self.initialise()

@@ -14,12 +14,14 @@ from partialstate_service.domain.errors import (
     ForeignTokenError,
     NotReconciledError,
     PartialStateError,
+    StoreNotUnderstoodError,
     StoreUnavailableError,
     TokenTooOldError,
 )
 from partialstate_service.domain.ids import EventId, Revision, RoomId
 from partialstate_service.domain.rooms import PartialRoom, StateToken
 from partialstate_service.store.changes import Changes
+from partialstate_service.store.formats import require_known_format
 from partialstate_service.store.log_entries import Entry, entry_of
 from partialstate_service.store.past import past_changes
 from partialstate_service.store.protocol import Change, Registry, RoomSignal
@@ -40,6 +42,7 @@ class RedisMirror:
         self._rooms: dict[RoomId, PartialRoom] = {}
         self._token = StateToken("", Revision(0), "")
         self._reconciled = False
+        self._not_understood: StoreNotUnderstoodError | None = None
         self._history: deque[Change] = deque(maxlen=changes.settings.mirror_history)
         self._before_history = self._token
         self._watchers = Watchers()
@@ -58,6 +61,10 @@ class RedisMirror:
         """How long ago the mirror was last known to be current."""
         return time.monotonic() - self._index.current_as_of_s
 
+    @property
+    def understands_store(self) -> bool:
+        return self._not_understood is None
+
     async def fully_consistent(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
         return await self._index.read(event_ids)
 
@@ -69,12 +76,12 @@ class RedisMirror:
             except TimeoutError as error:
                 raise StoreUnavailableError("the store did not answer in time") from error
         self._require_known(token)
-        self._require_reconciled()
+        self._require_deciding()
 
     async def at_most_stale(self, max_age_s: float) -> None:
         if self.staleness_s > max_age_s:
             await self._index.read(())
-        self._require_reconciled()
+        self._require_deciding()
 
     async def watch(
         self, after: StateToken | None, queue_limit: int, room_id: RoomId | None = None
@@ -137,6 +144,19 @@ class RedisMirror:
 
     async def _follow(self, reading: Reading) -> bool:
         """Bring the mirror to *reading*; return False if another reading is needed."""
+        try:
+            require_known_format(reading.schema)
+            is_there = await self._bring_to(reading)
+        except StoreNotUnderstoodError as error:
+            if self._not_understood is None:
+                _log.error("nothing is decided any more: %s", error)
+                self._watchers.restart(error)
+            self._not_understood = error
+            raise
+        self._not_understood = None
+        return is_there
+
+    async def _bring_to(self, reading: Reading) -> bool:
         ours, theirs = self._token, reading.token
         if theirs.store_id != ours.store_id:
             return await self._restart("the store is another one", ForeignTokenError, doubt=True)
@@ -188,7 +208,9 @@ class RedisMirror:
 
     # --- tokens and the past
 
-    def _require_reconciled(self) -> None:
+    def _require_deciding(self) -> None:
+        if self._not_understood is not None:
+            raise self._not_understood
         if not self._reconciled:
             raise NotReconciledError("the store is fresh or has lost writes: call ReconcileRooms first")
 

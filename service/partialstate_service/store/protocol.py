@@ -391,6 +391,10 @@ class Mirror(Protocol):
     def staleness_s(self) -> float:
         """How long ago the mirror was last known to be current; infinite before the first time."""
 
+    @property
+    def understands_store(self) -> bool:
+        """Whether this release can read all that the store holds; if not, nothing is decided."""
+
     async def fully_consistent(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
         """Return once the mirror holds all that was committed before the call, with the known rooms of *event_ids*.
 

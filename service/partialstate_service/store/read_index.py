@@ -26,6 +26,8 @@ class Reading:
 
     token: StateToken
     reconciled: bool
+    schema: int
+    """The format of the newest that the store holds; 0 for one that holds nothing."""
     entries: Sequence[tuple[bytes, list[bytes]]]
     rooms: Sequence[bytes | None]
 
@@ -146,8 +148,8 @@ class ReadIndex:
         return rooms
 
     async def _issue(self, event_ids: Sequence[EventId]) -> Reading:
-        store_id, revision, chain, reconciled, entries, rooms = await self._server.run(
+        store_id, revision, chain, reconciled, schema, entries, rooms = await self._server.run(
             "read_index", self._keys, [self._position(), _ENTRIES, *event_ids]
         )
         token = StateToken(store_id.decode(), Revision(int(revision)), chain.decode())
-        return Reading(token, reconciled == b"1", entries, rooms)
+        return Reading(token, reconciled == b"1", int(schema), entries, rooms)

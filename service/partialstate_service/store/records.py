@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
+from partialstate_service.domain.errors import StoreNotUnderstoodError
 from partialstate_service.domain.ids import EventId, Generation, Position, Revision, RoomId, ServerName
 from partialstate_service.domain.rooms import (
     Ending,
@@ -41,8 +42,16 @@ def token_of(reply: list[bytes]) -> StateToken:
 def room_of(room_id: RoomId, fields: Fields, before: PartialRoom | None = None) -> PartialRoom:
     """Return the room that the fields of its hash, or of an entry of the log, describe.
 
-    An entry carries the large fields only where they changed; the others are those of *before*.
+    An entry carries the large fields only where they changed; the others are those of *before*. Fields that this release
+    does not know are ignored. Raises StoreNotUnderstoodError for values that it does not know.
     """
+    try:
+        return _room_of(room_id, fields, before)
+    except (KeyError, ValueError) as error:
+        raise StoreNotUnderstoodError(f"a room has {error!r}") from error
+
+
+def _room_of(room_id: RoomId, fields: Fields, before: PartialRoom | None) -> PartialRoom:
     via, devices = _text(fields[b"via"]), fields[b"devices"]
     return PartialRoom(
         room_id=room_id if before is None else before.room_id,
@@ -136,6 +145,7 @@ def progress_of(text: bytes) -> Progress:
     )
     fields["unverified"] = tuple(fields.get("unverified", ()))
     fields["left_out"] = tuple(fields.get("left_out", ()))
+    fields["findings"] = tuple(fields.get("findings", ()))
     return Progress(**fields)
 
 
@@ -158,9 +168,12 @@ _FRESH_TEXT = progress_text(_FRESH).encode()
 
 
 def tombstone_of(room_id: RoomId, text: bytes) -> Tombstone:
-    """Return the tombstone that `scripts/_ending.lua` wrote."""
-    generation, ending, ended, join = text.decode().split(" ")
-    return Tombstone(room_id, Generation(int(generation)), EventId(join), Ending(ending), int(ended))
+    """Return the tombstone that `scripts/_ending.lua` wrote. Raises StoreNotUnderstoodError."""
+    try:
+        generation, ending, ended, join = text.decode().split(" ")
+        return Tombstone(room_id, Generation(int(generation)), EventId(join), Ending(ending), int(ended))
+    except ValueError as error:
+        raise StoreNotUnderstoodError(f"a tombstone has {error!r}") from error
 
 
 # --- chunks: "key digest size count"

@@ -5,6 +5,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from partialstate_service.store.formats import READS, WRITES
+
 _USES = re.compile(r"-- uses: ([\w ]+)\n")
 # Those that only read. All the same they are not declared so: a primary that has lost its replicas, and perhaps its
 # office, must refuse them.
@@ -24,7 +26,8 @@ class Script:
         uses = _USES.match(body)
         parts = [_source(part) for part in uses[1].split()] if uses else []
         # The shebang makes the server enforce what a script may do: this one writes, so a replica refuses it.
-        self.source = "".join(["#!lua\n", *parts, body]).encode()
+        head = f"#!lua\nlocal READS, WRITES = {READS}, {WRITES} -- see formats.py\n"
+        self.source = "".join([head, *parts, body]).encode()
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 

@@ -11,9 +11,13 @@ local function shift()
   return ARGV[argument]
 end
 
-local present = redis.call('HMGET', META, 'store_id', 'revision', 'chain')
+local present = redis.call('HMGET', META, 'store_id', 'revision', 'chain', 'schema')
 if not present[1] then
   return { 'FRESH' }
+end
+-- What a newer release has written is neither read nor changed by one that may not know what it means.
+if tonumber(present[4]) > READS then
+  return { 'NEWER', present[4] }
 end
 
 -- Return the reply *code* with the present state token and further values.

@@ -44,10 +44,12 @@ end
 
 -- Write what was put, and append one entry to the change log: a new revision with its own chain id. The entry carries
 -- all small fields of the room and those large ones that changed, so that replicas apply every kind in the same way.
+-- The first change in a new format makes it the store's, so that whoever does not know it stops.
 local function commit(kind, ...)
   local revision = tostring(redis.call('HINCRBY', META, 'revision', 1))
-  redis.call('HSET', META, 'chain', CHAIN)
-  local entry = { 'chain', CHAIN, 'prev', present[3], 'kind', kind, 'room', ROOM_ID, ... }
+  local format = math.max(tonumber(present[4]), WRITES)
+  redis.call('HSET', META, 'chain', CHAIN, 'schema', format)
+  local entry = { 'chain', CHAIN, 'prev', present[3], 'format', WRITES, 'kind', kind, 'room', ROOM_ID, ... }
   if room then
     for _, name in ipairs(SMALL) do
       entry[#entry + 1] = name
@@ -69,5 +71,5 @@ local function commit(kind, ...)
     end
   end
   redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LIMIT, revision .. '-0', unpack(entry))
-  present = { present[1], revision, CHAIN }
+  present = { present[1], revision, CHAIN, format }
 end
