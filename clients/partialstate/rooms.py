@@ -90,6 +90,8 @@ class ResyncProgress:
     """Events that failed auth and were left out because every reachable server had them."""
     last_failure: str
     """In a short text for people: why the last attempt ended without success; or empty."""
+    findings: tuple[str, ...]
+    """In short texts for people: what is to be known of the recovered state, such as servers that tell another one."""
 
 
 @dataclass(frozen=True, slots=True)

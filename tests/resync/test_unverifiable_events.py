@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from partialstate_service.demo.resident.behaviour import Lying, Refusing
+from partialstate_service.demo.resident.behaviour import Honest, Lying, Refusing
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import UserId, server_of
@@ -21,6 +21,12 @@ def forget_keys(running):
     for server in running.world.servers:
         for endpoint in (Endpoint.KEY_QUERY, Endpoint.KEY_QUERY_SERVER):
             running.residents.behave(server.name, Refusing(404, "M_NOT_FOUND"), endpoint)
+
+
+def remember_keys(running):
+    for server in running.world.servers:
+        for endpoint in (Endpoint.KEY_QUERY, Endpoint.KEY_QUERY_SERVER):
+            running.residents.behave(server.name, Honest(), endpoint)
 
 
 def members_of(world, server):
@@ -58,6 +64,17 @@ async def test_a_room_can_be_told_to_wait_for_keys_and_completes_once_they_are_t
                 await changed.wait(1.0)
         assert room.status is RoomStatus.RESYNCING
         assert room.progress.next_attempt_ms is not None
+        assert room.progress.keys_missing_since_ms is not None
+        remember_keys(running)
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+        async with asyncio.timeout(20):
+            with store.mirror.waking(joined.room_id) as changed:
+                while (room := await store.registry.get(joined.room_id)).progress.last_failure:
+                    await changed.wait(1.0)
+        # The next gap has its own patience.
+        assert room.progress.keys_missing_since_ms is None
+        assert room.progress.unverified == ()
 
 
 async def test_an_event_that_others_need_waits_for_its_key_and_no_server_is_blamed(store, tmp_path):

@@ -49,6 +49,7 @@ def _progress(message: pb.ResyncProgress) -> ResyncProgress:
         unverified_event_ids=tuple(message.unverified_event_ids),
         left_out_event_ids=tuple(message.left_out_event_ids),
         last_failure=message.last_failure,
+        findings=tuple(message.findings),
     )
 
 

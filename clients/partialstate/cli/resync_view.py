@@ -16,10 +16,10 @@ def progress_text(room: PartialRoom) -> str:
     resync = room.resync
     expected = resync.events_expected or "?"
     match room.status:
-        case RoomStatus.RESYNCING:
+        case RoomStatus.RESYNCING if resync.next_attempt is None:
             stage = resync.stage.value.lower().replace("_", " ")
             return f"{stage}, {resync.events_verified} of {expected} events"
-        case RoomStatus.STALLED:
+        case RoomStatus.RESYNCING | RoomStatus.STALLED:
             due = f", next attempt {moment_text(resync.next_attempt)}" if resync.next_attempt else ""
             failure = f": {resync.last_failure}" if resync.last_failure else ""
             return f"{resync.attempt_count} attempts{due}{failure}"

@@ -167,6 +167,8 @@ def _show(session: Session, room: PartialRoom) -> None:
     }
     if resync.last_failure:
         facts["last failure"] = resync.last_failure
+    for number, finding in enumerate(resync.findings, start=1):
+        facts[f"finding {number}"] = finding
     if resync.unverified_event_ids:
         facts["unverified"] = ", ".join(resync.unverified_event_ids)
     if resync.left_out_event_ids:

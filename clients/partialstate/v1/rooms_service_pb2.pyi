@@ -820,6 +820,7 @@ class ResyncProgress(_message.Message):
     UNVERIFIED_EVENT_IDS_FIELD_NUMBER: _builtins.int
     LEFT_OUT_EVENT_IDS_FIELD_NUMBER: _builtins.int
     LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
     stage: Global___ResyncStage.ValueType
     """What is being done."""
     events_fetched: _builtins.int
@@ -831,7 +832,7 @@ class ResyncProgress(_message.Message):
     attempt_count: _builtins.int
     """How many attempts were begun."""
     last_failure: _builtins.str
-    """In a short text for people: why the last attempt ended without success; empty if there was none such."""
+    """In a short text for people: why the last attempt ended without success; empty if it did not, and from the next success on."""
     @_builtins.property
     def optional_next_attempt(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt is due; absent while one runs or none is needed."""
@@ -848,6 +849,12 @@ class ResyncProgress(_message.Message):
     def left_out_event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Events of the snapshot that failed auth and were left out because every reachable server had them."""
 
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In short texts for people: what is to be known of the recovered state, such as servers that tell another one, or events
+        that no server has. They stay; the latest ten at most.
+        """
+
     def __init__(
         self,
         *,
@@ -861,10 +868,11 @@ class ResyncProgress(_message.Message):
         unverified_event_ids: _abc.Iterable[_builtins.str] | None = ...,
         left_out_event_ids: _abc.Iterable[_builtins.str] | None = ...,
         last_failure: _builtins.str = ...,
+        findings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["optional_next_attempt", b"optional_next_attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "events_expected", b"events_expected", "events_fetched", b"events_fetched", "events_verified", b"events_verified", "last_failure", b"last_failure", "left_out_event_ids", b"left_out_event_ids", "optional_next_attempt", b"optional_next_attempt", "servers", b"servers", "stage", b"stage", "unverified_event_ids", b"unverified_event_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "events_expected", b"events_expected", "events_fetched", b"events_fetched", "events_verified", b"events_verified", "findings", b"findings", "last_failure", b"last_failure", "left_out_event_ids", b"left_out_event_ids", "optional_next_attempt", b"optional_next_attempt", "servers", b"servers", "stage", b"stage", "unverified_event_ids", b"unverified_event_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,6 +75,9 @@ class Progress:
     attempts: int = 0
     next_attempt_ms: int | None = None
     last_failure: str = ""
+    """Why the last attempt ended without success; empty after a success."""
+    findings: tuple[str, ...] = ()
+    """What is to be known of the recovered state, in texts for people, the latest last."""
     servers: tuple[ServerRecord, ...] = ()
     unverified: tuple[EventId, ...] = ()
     left_out: tuple[EventId, ...] = ()

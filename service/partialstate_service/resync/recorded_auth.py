@@ -26,14 +26,14 @@ class RecordedAuth:
         *,
         policy: RecoveryPolicy,
         waited_s: Callable[[], float],
-        on_note: Callable[[str], object],
+        on_finding: Callable[[str], object],
     ) -> None:
         self._replay = replay
         self._fetcher = fetcher
         self._decisions = decisions
         self._policy = policy
         self._waited_s = waited_s
-        self._on_note = on_note
+        self._on_finding = on_finding
 
     async def complete(self) -> None:
         """Fetch the auth events of recorded events that are not held.
@@ -64,4 +64,4 @@ class RecordedAuth:
                 continue
             await self._decisions.commit_renunciation(event_id, min(lacking))
             self._replay.renounce_auth_chain(event_id, min(lacking))
-            self._on_note(f"no server knows {min(lacking)!a}: what needs it for its auth is rejected")
+            self._on_finding(f"no server knows {min(lacking)!a}: what needs it for its auth is rejected")

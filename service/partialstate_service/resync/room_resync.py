@@ -105,7 +105,7 @@ class RoomResync:
             self._decisions,
             policy=services.policy.recovery,
             waited_s=self._waited_s,
-            on_note=self.board.note,
+            on_finding=self.board.found,
         )
 
     async def load(self) -> None:
@@ -157,7 +157,7 @@ class RoomResync:
             await self._replay_and_log()
         for failure in failures.values():
             raise failure
-        self.board.stage(ResyncStage.DONE)
+        self.board.succeeded()
 
     async def _supply_prevs(self, failures: dict[EventId, NoServerLeftError | EvidenceAwaitedError]) -> None:
         """Give the replay the states that it lacks; *failures* gets those that are not to be had, some at most."""
@@ -233,8 +233,9 @@ class RoomResync:
             self.board.stage(ResyncStage.FETCHING_EVENTS)
             snapshot = await self._recovery.state_after_if_known(prev, needed=prev in self._prevs_of_join())
             await self._decisions.commit_snapshot(prev, snapshot)
+            self.board.verified_state()
         self.board.left_out(snapshot.left_out, snapshot.unverified)
-        self.board.note(snapshot.note)
+        self.board.found(snapshot.note)
         if not snapshot.state:
             self._replay.forgo_prev(prev)
             return

@@ -182,6 +182,7 @@ def _progress_message(progress: Progress) -> rooms_pb.ResyncProgress:
         unverified_event_ids=progress.unverified,
         left_out_event_ids=progress.left_out,
         last_failure=progress.last_failure,
+        findings=progress.findings,
     )
 
 

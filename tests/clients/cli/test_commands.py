@@ -32,6 +32,7 @@ ROOM = rooms_pb.PartialRoom(
         events_verified=10,
         events_expected=40,
         attempt_count=1,
+        findings=["1 of 2 servers tell another state"],
         servers=[
             rooms_pb.ServerOutcome(
                 server_name="a.example", outcome="unable", at=Timestamp(seconds=61), detail="\x1b[31mno"
@@ -99,6 +100,7 @@ def test_room(fake, run):
     found = printed(run("room", "!r:a", "--json"))
     assert found["state_token"] == "t1"
     assert found["room"]["resync"]["servers"][0]["outcome"] == "unable"
+    assert found["room"]["resync"]["findings"] == ["1 of 2 servers tell another state"]
     text = run("room", "!r:a").stdout
     assert "via a.example, not confirmed" in text
     assert "\x1b" not in text  # what servers say cannot steer the terminal

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from partialstate import DEFAULT_TARGET, Ending, RoomChanged, RoomEnded, StateToken
 from partialstate._wire import rooms as wire
 from partialstate.cli import __main__ as entry
@@ -117,10 +118,17 @@ def test_what_is_not_a_terminal_gets_a_line_per_visible_change(capsys):
         view.show(changed(types_pb2.ROOM_STATUS_RESYNCING, events_verified=10))
         view.show(changed(types_pb2.ROOM_STATUS_RESYNCING, events_verified=10))
         view.show(changed(types_pb2.ROOM_STATUS_STALLED, attempt_count=2, last_failure="nobody answers"))
+        waiting = {
+            "attempt_count": 3,
+            "optional_next_attempt": Timestamp(seconds=60),
+            "last_failure": "no keys",
+        }
+        view.show(changed(types_pb2.ROOM_STATUS_RESYNCING, **waiting))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" generation 3 ")[1] for line in lines] == [
         "RESYNCING fetching events, 10 of ? events",
         "STALLED 2 attempts: nobody answers",
+        "RESYNCING 3 attempts, next attempt 1970-01-01 00:01:00Z: no keys",
     ]
 
 
