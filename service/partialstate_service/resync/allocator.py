@@ -12,8 +12,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
-_LARGE_BYTES = 128 * 1024
-"""glibc's own default; to set it keeps it from growing."""
+_LARGE_BYTES = 512 * 1024
+"""To set it keeps it from growing. glibc begins at a quarter, which each read of a TLS connection (256 KiB) is beyond."""
 _ARENAS = 2
 
 
