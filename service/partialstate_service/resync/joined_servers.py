@@ -18,11 +18,12 @@ class JoinedServers:
 
     def in_state(self, state: StateMap, own_name: ServerName) -> set[ServerName]:
         """Return the servers with a joined member in *state*, without ourselves."""
-        for key in differing_keys(self._state, state):
+        members, before = self._members, self._state
+        for key in differing_keys(before, state):
             if key[0] == "m.room.member":
-                server = server_of(UserId(key[1]))
-                self._members[server] -= self._is_join(self._state.get(key))
-                self._members[server] += self._is_join(state.get(key))
+                change = self._is_join(state.get(key)) - self._is_join(before.get(key))
+                if change:
+                    members[server_of(UserId(key[1]))] += change
         self._state = state
         return {server for server, count in self._members.items() if count > 0} - {own_name}
 

@@ -40,19 +40,31 @@ class WantedKeys:
         """Note an event by its fields, which may have any form."""
         sent_at = fields.get("origin_server_ts")
         timestamp = min(sent_at, _MAX_TIMESTAMP) if type(sent_at) is int else 0
+        self._note_server_in(fields.get("sender"), timestamp)
         content = fields.get("content")
-        vouching = content.get("join_authorised_via_users_server") if isinstance(content, dict) else None
-        for identifier in (fields.get("sender"), vouching, fields.get("event_id")):
-            if isinstance(identifier, str):
-                server = identifier.partition(":")[2]
-                self._latest[server] = max(self._latest.get(server, 0), timestamp)
+        if isinstance(content, dict) and "join_authorised_via_users_server" in content:
+            self._note_server_in(content["join_authorised_via_users_server"], timestamp)
+        if "event_id" in fields:
+            self._note_server_in(fields["event_id"], timestamp)
         signatures = fields.get("signatures")
-        for server, by_key in signatures.items() if isinstance(signatures, dict) else ():
-            if isinstance(by_key, dict):
-                key_ids = self._key_ids.setdefault(server, set())
-                key_ids.update(
-                    KeyId(each) for each in islice(by_key, MAX_SIGNATURES_PER_SERVER) if each.isascii()
-                )
+        if isinstance(signatures, dict):
+            for server, by_key in signatures.items():
+                if isinstance(by_key, dict):
+                    self._note_keys(server, by_key)
+
+    def _note_server_in(self, identifier: object, timestamp: int) -> None:
+        if isinstance(identifier, str):
+            server = identifier.partition(":")[2]
+            if timestamp >= self._latest.get(server, 0):
+                self._latest[server] = timestamp
+
+    def _note_keys(self, server: str, by_key: Mapping[str, Any]) -> None:
+        key_ids = self._key_ids.get(server)
+        if key_ids is None:
+            key_ids = self._key_ids[server] = set()
+        for key_id in islice(by_key, MAX_SIGNATURES_PER_SERVER):
+            if key_id.isascii():
+                key_ids.add(KeyId(key_id))
 
     def servers(self) -> dict[ServerName, int]:
         """Return the servers with the latest time (milliseconds since 1970) at which their keys should be valid."""
