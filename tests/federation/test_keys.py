@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import pytest
 import trustme
 from aiohttp import web
 from partialstate_service.domain.ids import ServerName
@@ -74,8 +75,8 @@ class Publisher:
 async def publishers(ca: trustme.CA, count: int) -> AsyncIterator[list[Publisher]]:
     """Yield *count* servers with different keys."""
     context = server_context(ca, ["127.0.0.1"])
-    async with https_peer(context) as first, https_peer(context) as second, https_peer(context) as third:
-        peers = [first, second, third][:count]
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(https_peer(context)) for _ in range(count)]
         yield [Publisher(peer, key_number(number + 1)) for number, peer in enumerate(peers)]
 
 
@@ -204,6 +205,28 @@ async def test_room_servers_count_only_where_two_agree(ca: trustme.CA, federatio
         assert await found(ours, dead, also_ask=[liar.name, one.name, liar.name]) == {}
 
 
+async def test_a_colluding_pair_is_outvoted_by_those_who_are_asked_after_it(
+    ca: trustme.CA, federation: OpenFederation
+) -> None:
+    """As long as fewer than three know the server, the next ones are asked too."""
+    dead = "dead.example"
+    key_limits = KeyLimits(witnesses_at_once=2)
+    async with publishers(ca, 5) as servers, federation(limits=QUICK, key_limits=key_limits) as ours:
+        colluding, honest = servers[:2], servers[2:]
+        for liar in colluding:
+            liar.knows = {dead: [published(dead, key_number(51))]}
+        for witness in honest:
+            witness.knows = {dead: [published(dead, key_number(50))]}
+        ask = [server.name for server in servers]
+        assert await found(ours, dead, also_ask=ask) == {dead: key_number(50).public}
+    async with publishers(ca, 3) as servers, federation(limits=QUICK, key_limits=key_limits) as ours:
+        for liar in servers[:2]:
+            liar.knows = {dead: [published(dead, key_number(51))]}
+        ask = [server.name for server in servers]
+        # The limit of it: nobody who is asked knows better.
+        assert await found(ours, dead, also_ask=ask) == {dead: key_number(51).public}
+
+
 async def test_hostile_answers_are_survived(ca: trustme.CA, federation: OpenFederation) -> None:
     """Directly and from a notary."""
     bodies = [
@@ -290,15 +313,42 @@ def test_the_newest_account_wins_a_merger() -> None:
     ) == keys_of({"k": b"9"}, 200, {"j": (b"2", 90), "o": (b"3", 60), "i": (b"4", 150)})
 
 
-def test_agreement_is_about_bytes_and_takes_the_earliest_times() -> None:
+def test_agreement_is_about_bytes_and_takes_the_times_that_enough_say() -> None:
     """A key id with other bytes is another key."""
     accounts = [
         keys_of({"k": b"1", "x": b"7"}, 100, {"o": (b"3", 50)}),
         keys_of({"k": b"1"}, 200, {"o": (b"3", 40)}),
         keys_of({"k": b"2"}, 50, {"o": (b"4", 10)}),
     ]
-    assert agreed(accounts, 2) == keys_of({"k": b"1"}, 50, {"o": (b"3", 40)})
+    assert agreed(accounts, 2) == keys_of({"k": b"1"}, 100, {"o": (b"3", 40)})
     assert agreed(accounts[1:], 2) is None
+
+
+def test_a_rotated_key_is_old_for_all_where_not_enough_know_it_as_current() -> None:
+    """It was good until the earlier of two ends."""
+    accounts = [keys_of({"k": b"1"}, 100), keys_of({"j": b"2"}, 300, {"k": (b"1", 70)})]
+    assert agreed(accounts, 2) == keys_of({}, 70, {"k": (b"1", 70)})
+
+
+MADE_UP, TRUE = keys_of({"m": b"9"}, 500), keys_of({"t": b"1"}, 100)
+
+
+@pytest.mark.parametrize(
+    ("colluding", "honest", "believed"),
+    [(2, 0, {"m"}), (2, 1, {"m"}), (2, 2, set()), (2, 3, {"t"}), (3, 2, {"m"}), (1, 2, {"t"}), (1, 1, set())],
+)
+def test_those_who_collude_must_be_more_than_those_who_know_better(
+    colluding: int, honest: int, believed: set[str]
+) -> None:
+    """A key under an id of its own is beside the true one, and contradicts it all the same."""
+    keys = agreed([MADE_UP] * colluding + [TRUE] * honest, 2)
+    assert (set(keys.verify_keys) if keys is not None else set()) == believed
+
+
+def test_one_witness_alone_shortens_no_key_s_life() -> None:
+    """Nor does it make it longer."""
+    accounts = [TRUE, TRUE, keys_of({"t": b"1"}, 3), keys_of({"t": b"1"}, 10**15)]
+    assert agreed(accounts, 2) == TRUE
 
 
 def test_an_account_contradicts_what_is_known_of_the_same_key() -> None:

@@ -74,25 +74,39 @@ def merged(answers: Iterable[ServerKeys]) -> ServerKeys:
 
 
 def agreed(accounts: Sequence[ServerKeys], needed: int) -> ServerKeys | None:
-    """Return what at least *needed* of *accounts* (of one server, each by another witness) say alike, or None.
+    """Return what at least *needed* of *accounts* (of one server, each by another witness) and most of them say, or None.
 
-    Anyone can make and self-sign keys in another's name, so one room server's word is nothing; a key counts where
-    several have the same bytes for it. Times are the most cautious ones.
+    Anyone can make and self-sign keys in another's name, so one room server's word is nothing, and that of several is
+    nothing against as many who know the server and know no such key. A key is taken to be good for as long as *needed*
+    of them say.
     """
-    current = Counter(item for keys in accounts for item in keys.verify_keys.items())
-    old = Counter(
-        (key_id, public) for keys in accounts for key_id, (public, _) in keys.old_verify_keys.items()
-    )
-    verify_keys = {key_id: public for (key_id, public), count in current.items() if count >= needed}
-    old_verify_keys = {
-        key_id: (public, min(_expiries(accounts, key_id, public)))
-        for (key_id, public), count in old.items()
-        if count >= needed and key_id not in verify_keys
+    ends: dict[tuple[KeyId, bytes], list[int]] = {}
+    current: Counter[tuple[KeyId, bytes]] = Counter()
+    for keys in accounts:
+        listed = {(key_id, public): ended for key_id, (public, ended) in keys.old_verify_keys.items()}
+        now = dict.fromkeys(keys.verify_keys.items(), keys.valid_until_ts)
+        current.update(now.keys())
+        for item, end in {**listed, **now}.items():
+            ends.setdefault(item, []).append(end)
+    # Of the ends, the latest that so many witnesses reach.
+    until = {
+        item: sorted(said, reverse=True)[needed - 1]
+        for item, said in ends.items()
+        if len(said) >= needed and len(said) * 2 > len(accounts)
     }
-    if not verify_keys and not old_verify_keys:
+    if not until:
         return None
-    valid_until_ts = min(keys.valid_until_ts for keys in accounts)
-    return ServerKeys(accounts[0].server_name, valid_until_ts, verify_keys, old_verify_keys)
+    verify_keys = {item: end for item, end in until.items() if current[item] >= needed}
+    return ServerKeys(
+        accounts[0].server_name,
+        min(verify_keys.values(), default=max(until.values())),
+        dict(verify_keys.keys()),
+        {
+            key_id: (public, end)
+            for (key_id, public), end in until.items()
+            if (key_id, public) not in verify_keys
+        },
+    )
 
 
 def contradicts(keys: ServerKeys, known: ServerKeys) -> bool:
@@ -146,10 +160,3 @@ def _countersigned(
         return parse_server_keys(answer, ServerName(server))
     except (InvalidJsonError, InvalidKeysError):
         return None
-
-
-def _expiries(accounts: Iterable[ServerKeys], key_id: KeyId, public: bytes) -> Iterable[int]:
-    for keys in accounts:
-        entry = keys.old_verify_keys.get(key_id)
-        if entry is not None and entry[0] == public:
-            yield entry[1]

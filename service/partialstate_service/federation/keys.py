@@ -44,7 +44,9 @@ class KeyLimits:
     witnesses_at_once: int = 4
     """How many of them are asked before it is seen whether more are needed: many of a room's servers are dead."""
     needed_witnesses: int = 2
-    """How many of them must agree on a key."""
+    """How many of them must agree on a key, and be more than half of those that know the server."""
+    enough_witnesses: int = 3
+    """When so many of them know the server, no more are asked than it takes to agree."""
     max_cached_servers: int = 20_000
 
 
@@ -224,7 +226,9 @@ class KeyFetcher:
             await self._all(
                 ask(witness) for witness in distinct[start : start + self._limits.witnesses_at_once]
             )
-            self._weigh(search, accounts)
+            is_last = start + self._limits.witnesses_at_once >= len(distinct)
+            enough = 0 if is_last else self._limits.enough_witnesses
+            self._weigh(search, {server: said for server, said in accounts.items() if len(said) >= enough})
 
     def _weigh(self, search: _Search, accounts: Mapping[ServerName, Sequence[ServerKeys]]) -> None:
         """Take over what enough witnesses agree on and nothing known contradicts."""
