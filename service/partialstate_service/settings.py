@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     """Where the homeserver serves SigningService, if it keeps its key: HOST:PORT or unix:PATH."""
 
     signing_ca_file: _OptionalPath = None
-    """Certificate authorities (PEM) for TLS to `signing_target`. Without: no TLS, so only on loopback unless `allow_insecure`."""
+    """Certificate authorities (PEM) for TLS to `signing_target`. Read again when it changes. Without: no TLS, so only on loopback unless `allow_insecure`."""
 
     signing_token_file: _OptionalPath = None
     """A token for calls of `signing_target`, carried as `authorization: Bearer …`. Read again when it changes."""

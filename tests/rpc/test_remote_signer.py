@@ -1,6 +1,6 @@
 """Signing by a homeserver that keeps its key."""
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import pytest
@@ -8,6 +8,7 @@ import trustme
 from partialstate.v1 import signing_service_pb2 as pb
 from partialstate.v1 import signing_service_pb2_grpc as pb_grpc
 from partialstate_service.federation.signing import SigningUnavailableError
+from partialstate_service.rpc.known_clients import InvalidCredentialsError
 from partialstate_service.rpc.remote_signer import SigningAccess, remote_signer
 
 
@@ -100,3 +101,63 @@ async def test_a_homeserver_elsewhere_is_known_by_its_certificate_and_knows_us_b
                 await signer.sign("GET", "/", "b.example", None)
     finally:
         await server.stop(None)
+
+
+async def test_the_homeservers_authorities_are_followed(tmp_path):
+    authority = tmp_path / "ca.pem"
+    before, after, homeserver = trustme.CA(), trustme.CA(), Homeserver()
+    before.cert_pem.write_to_path(str(authority))
+    ports = []
+    async with AsyncExitStack() as stack:
+        for ca in (before, after):
+            issued = ca.issue_cert("127.0.0.1")
+            identity = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
+            server = grpc.aio.server()
+            pb_grpc.add_SigningServiceServicer_to_server(homeserver, server)
+            credentials = grpc.ssl_server_credentials([identity])
+            ports.append(server.add_secure_port("127.0.0.1:0", credentials))
+            await server.start()
+            stack.push_async_callback(server.stop, None)
+        # To the one that the first authority vouches for, and to the one that only the second does.
+        first, second = [
+            await stack.enter_async_context(
+                remote_signer(SigningAccess(f"127.0.0.1:{port}", authority), "us.example")
+            )
+            for port in ports
+        ]
+        await first.sign("GET", "/", "b.example", None)
+        with pytest.raises(SigningUnavailableError, match="UNAVAILABLE"):
+            await second.sign("GET", "/", "b.example", None)
+        authority.write_text("no authority")
+        await first.sign("GET", "/", "b.example", None)
+        after.cert_pem.write_to_path(str(authority))
+        await second.sign("GET", "/", "b.example", None)
+        with pytest.raises(SigningUnavailableError, match="UNAVAILABLE"):
+            await first.sign("GET", "/", "b.example", None)
+        for ca in (before, after, before):
+            ca.cert_pem.write_to_path(str(authority))
+            for signer, expected in ((first, before), (second, after)):
+                if ca is expected:
+                    await signer.sign("GET", "/", "b.example", None)
+
+
+@pytest.mark.parametrize(
+    ("ca", "token", "setting"),
+    [
+        (None, "token", "signing_ca_file: .*ca.pem: No such file"),
+        ("no authority", "token", "signing_ca_file: .*ca.pem: must be certificate authorities"),
+        ("", None, "signing_token_file: .*token: No such file"),
+        ("", "two words", "signing_token_file: .*token: must hold one token"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_named_with_its_setting(tmp_path, ca, token, setting):
+    authority, token_file = tmp_path / "ca.pem", tmp_path / "token"
+    if ca == "":
+        trustme.CA().cert_pem.write_to_path(str(authority))
+    elif ca is not None:
+        authority.write_text(ca)
+    if token is not None:
+        token_file.write_text(token)
+    with pytest.raises(InvalidCredentialsError, match=setting):
+        async with remote_signer(SigningAccess("127.0.0.1:1", authority, token_file), "us.example"):
+            pass

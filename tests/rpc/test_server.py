@@ -14,7 +14,8 @@ from partialstate.v1 import check_service_pb2, rooms_service_pb2, watch_service_
 from partialstate_service.app import servicers
 from partialstate_service.metrics import Metrics
 from partialstate_service.rpc.credentials import TlsFiles
-from partialstate_service.rpc.server import CannotListenError, ServerConfig
+from partialstate_service.rpc.known_clients import InvalidCredentialsError
+from partialstate_service.rpc.server import CannotListenError, ServerConfig, check_credentials
 from partialstate_service.settings import Settings
 from support.api import connected, refused, running_api
 from support.send_joins import sent_join
@@ -66,6 +67,25 @@ async def test_an_empty_token_file_is_refused(api, tmp_path):
     with pytest.raises(ValueError, match="no token"):
         async with serving(api, config(token_file=tmp_path / "none")):
             pass
+
+
+@pytest.mark.parametrize("missing", ["token_file", "tls_cert_file", "tls_key_file", "tls_client_ca_file"])
+def test_a_file_that_is_not_there_is_named_with_its_setting(tmp_path, missing):
+    ca = trustme.CA()
+    certificate, key = write_certificate(ca, tmp_path, "127.0.0.1")
+    tokens, authorities = tmp_path / "tokens", tmp_path / "authorities.pem"
+    tokens.write_text("secret\n")
+    ca.cert_pem.write_to_path(str(authorities))
+    files = {
+        "token_file": tokens,
+        "tls_cert_file": certificate,
+        "tls_key_file": key,
+        "tls_client_ca_file": authorities,
+    }
+    files[missing].unlink()
+    tls = TlsFiles(certificate, key, authorities)
+    with pytest.raises(InvalidCredentialsError, match=f"^{missing}: {files[missing]}: No such file"):
+        check_credentials(config(tls=tls, token_file=tokens))
 
 
 def write_certificate(ca: trustme.CA, directory: Path, name: str) -> tuple[Path, Path]:

@@ -75,14 +75,16 @@ class FileContent(Generic[_T]):
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that follow *files*. Raises `OSError` and `InvalidTlsFilesError` where that fails now."""
+    """Return credentials that follow *files*. Raises `InvalidCredentialsError` where that fails now."""
 
     def read() -> grpc.ServerCertificateConfiguration:
+        certificate = _bytes_of(files.certificate, "tls_cert_file")
+        key = _bytes_of(files.key, "tls_key_file")
+        authorities = None
+        if files.client_ca is not None:
+            authorities = _bytes_of(files.client_ca, "tls_client_ca_file")
         _require_usable(files)
-        return grpc.ssl_server_certificate_configuration(
-            [(files.key.read_bytes(), files.certificate.read_bytes())],
-            root_certificates=files.client_ca.read_bytes() if files.client_ca is not None else None,
-        )
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authorities)
 
     content = FileContent(files.paths, read)
 
@@ -113,26 +115,49 @@ def _require_usable(files: TlsFiles) -> None:
 
 
 def clients_in(path: Path) -> Callable[[], KnownClients]:
-    """Return a function that gives the clients in the token file *path*. Raises `OSError` and `InvalidTokenFileError`."""
+    """Return a function that gives the clients in the token file *path*. Raises `InvalidCredentialsError`."""
 
     def read() -> KnownClients:
         try:
-            return known_clients(path.read_text(encoding="utf-8"))
+            return known_clients(_bytes_of(path, "token_file").decode())
         except (InvalidTokenFileError, UnicodeDecodeError) as error:
-            raise InvalidTokenFileError(f"{path}: {error}") from None
+            raise InvalidTokenFileError(f"token_file: {path}: {error}") from None
 
     content = FileContent((path,), read)
     return lambda: content.current()[0]
 
 
 def token_in(path: Path) -> Callable[[], str]:
-    """Return a function that gives the token that is all of the file *path*. Raises `OSError` and `InvalidTokenFileError`."""
+    """Return a function that gives the token that is all of the file *path*. Raises `InvalidCredentialsError`."""
 
     def read() -> str:
-        words = path.read_text(encoding="utf-8", errors="replace").split()
+        words = _bytes_of(path, "signing_token_file").decode(errors="replace").split()
         if len(words) != 1 or not words[0].isascii():
-            raise InvalidTokenFileError(f"{path}: must hold one token and nothing else")
+            raise InvalidTokenFileError(f"signing_token_file: {path}: must hold one token and nothing else")
         return words[0]
 
     content = FileContent((path,), read)
     return lambda: content.current()[0]
+
+
+def authorities_in(path: Path) -> FileContent[bytes]:
+    """Return the certificate authorities in the file *path*, as PEM. Raises `InvalidCredentialsError`."""
+
+    def read() -> bytes:
+        pem = _bytes_of(path, "signing_ca_file")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode(errors="replace"))
+        except ssl.SSLError as error:
+            raise InvalidTlsFilesError(
+                f"signing_ca_file: {path}: must be certificate authorities ({error.reason})"
+            ) from None
+        return pem
+
+    return FileContent((path,), read)
+
+
+def _bytes_of(path: Path, setting: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidCredentialsError(f"{setting}: {path}: {error.strerror}") from error

@@ -1,6 +1,7 @@
 """Signing by the homeserver: SigningService, called at SIGNING_TARGET."""
 
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from partialstate.v1 import signing_service_pb2_grpc as pb_grpc
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.federation.signing import SigningUnavailableError, x_matrix
 from partialstate_service.matrix.event import JsonObject
-from partialstate_service.rpc.credentials import token_in
+from partialstate_service.rpc.credentials import authorities_in, token_in
 
 _TIMEOUT_S = 5.0
+_CHANNELS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +27,48 @@ class SigningAccess:
     target: str
     """HOST:PORT or unix:PATH."""
     ca_file: Path | None = None
-    """PEM; None: without TLS."""
+    """PEM; None: without TLS. Followed when it changes, as is the token."""
     token_file: Path | None = None
+
+
+class _Homeserver:
+    """The way to the homeserver, opened anew when its authorities change."""
+
+    def __init__(self, access: SigningAccess) -> None:
+        """Raises `InvalidCredentialsError`."""
+        self._target = access.target
+        self._authorities = None if access.ca_file is None else authorities_in(access.ca_file)
+        self._channels: deque[grpc.aio.Channel] = deque()
+        self._stub: pb_grpc.SigningServiceAsyncStub | None = None
+
+    async def stub(self) -> "pb_grpc.SigningServiceAsyncStub":
+        """Return the stub of a channel that trusts the authorities as they are now."""
+        authorities, is_new = (None, False) if self._authorities is None else self._authorities.current()
+        if self._stub is None or is_new:
+            self._channels.append(self._open(authorities))
+            self._stub = pb_grpc.SigningServiceStub(self._channels[-1])
+        stub = self._stub
+        # The one before may still have calls; those of the ones before that are as good as over.
+        while len(self._channels) > _CHANNELS:
+            await self._channels.popleft().close(_TIMEOUT_S)
+        return stub
+
+    async def close(self) -> None:
+        """Close the channels."""
+        while self._channels:
+            await self._channels.popleft().close(None)
+
+    def _open(self, authorities: bytes | None) -> grpc.aio.Channel:
+        if authorities is None:
+            return grpc.aio.insecure_channel(self._target)
+        return grpc.aio.secure_channel(self._target, grpc.ssl_channel_credentials(authorities))
 
 
 class RemoteSigner:
     """A `RequestSigner` that asks the homeserver, which keeps its key."""
 
-    def __init__(
-        self, stub: "pb_grpc.SigningServiceAsyncStub", us: ServerName, token: Callable[[], str] | None
-    ) -> None:
-        self._stub = stub
+    def __init__(self, homeserver: _Homeserver, us: ServerName, token: Callable[[], str] | None) -> None:
+        self._homeserver = homeserver
         self._us = us
         self._token = token
 
@@ -48,7 +81,8 @@ class RemoteSigner:
             content=b"" if content is None else json.dumps(content).encode(),
         )
         try:
-            answer = await self._stub.SignRequest(request, timeout=_TIMEOUT_S, metadata=self._metadata())
+            stub = await self._homeserver.stub()
+            answer = await stub.SignRequest(request, timeout=_TIMEOUT_S, metadata=self._metadata())
         except grpc.aio.AioRpcError as error:
             raise SigningUnavailableError(f"the homeserver did not sign: {error.code().name}") from error
         if answer.origin != self._us:
@@ -63,13 +97,10 @@ class RemoteSigner:
 
 @asynccontextmanager
 async def remote_signer(access: SigningAccess, us: ServerName) -> AsyncIterator[RemoteSigner]:
-    """Yield a signer that asks the homeserver. Raises `OSError`, or `ValueError` for a token file that holds no token."""
+    """Yield a signer that asks the homeserver. Raises `InvalidCredentialsError`."""
     token = token_in(access.token_file) if access.token_file is not None else None
-    if access.ca_file is not None:
-        channel = grpc.aio.secure_channel(
-            access.target, grpc.ssl_channel_credentials(access.ca_file.read_bytes())
-        )
-    else:
-        channel = grpc.aio.insecure_channel(access.target)
-    async with channel:
-        yield RemoteSigner(pb_grpc.SigningServiceStub(channel), us, token)
+    homeserver = _Homeserver(access)
+    try:
+        yield RemoteSigner(homeserver, us, token)
+    finally:
+        await homeserver.close()

@@ -58,7 +58,7 @@ class ApiServer:
     """The server. Its ports are taken from the beginning, its first answer comes after `start`."""
 
     def __init__(self, config: ServerConfig, observed: CallObserver) -> None:
-        """Take the ports. Raises `CannotListenError`, and `OSError` or `InvalidCredentialsError`."""
+        """Take the ports. Raises `CannotListenError` and `InvalidCredentialsError`."""
         self._config = config
         self._guard = Guard(
             Admission(_known_clients(config), _limits(config)),
@@ -128,7 +128,7 @@ async def api_server(config: ServerConfig, observed: CallObserver) -> AsyncItera
 
     *observed* is told what becomes of calls.
 
-    Raises `CannotListenError`, and `OSError` or `InvalidCredentialsError`.
+    Raises `CannotListenError` and `InvalidCredentialsError`.
     """
     async with AsyncExitStack() as stack:
         server = ApiServer(config, observed)
@@ -138,7 +138,7 @@ async def api_server(config: ServerConfig, observed: CallObserver) -> AsyncItera
 
 
 def check_credentials(config: ServerConfig) -> None:
-    """Read the files that say who is served, and by whom. Raises `OSError` and `InvalidCredentialsError`."""
+    """Read the files that say who is served, and by whom. Raises `InvalidCredentialsError`."""
     _known_clients(config)
     if config.tls is not None:
         server_credentials(config.tls)
@@ -147,14 +147,14 @@ def check_credentials(config: ServerConfig) -> None:
 def _known_clients(config: ServerConfig) -> Callable[[], KnownClients] | None:
     """Return what tells the clients that are known now, None where there is no token file.
 
-    Raises `OSError` and `InvalidCredentialsError`.
+    Raises `InvalidCredentialsError`.
     """
     if config.token_file is None:
         return None
     clients = clients_in(config.token_file)
     if clients().by_certificate and (config.tls is None or config.tls.client_ca is None):
         raise InvalidTokenFileError(
-            f"{config.token_file}: names certificates, but clients show theirs only where tls_client_ca_file is set"
+            f"token_file: {config.token_file}: names certificates, but clients show theirs only where tls_client_ca_file is set"
         )
     return clients
 
