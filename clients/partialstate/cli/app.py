@@ -9,6 +9,7 @@ from partialstate.cli.local_commands import add_local_commands
 from partialstate.cli.recording_commands import add_recording_commands
 from partialstate.cli.recovered_commands import add_recovered_commands
 from partialstate.cli.rooms_commands import add_rooms_commands
+from partialstate.cli.usage_errors import Commands
 from partialstate.cli.watch_command import add_watch_command
 
 # One paragraph per line: typer joins the lines of a paragraph.
@@ -16,6 +17,7 @@ _EPILOG = "\n\n".join(("Exit codes:", *(f"{code.value:>3}  {code.meaning}" for c
 
 app = typer.Typer(
     name="partialstate",
+    cls=Commands,
     help="Ask and steer the partial-state service of a Matrix homeserver.",
     epilog=_EPILOG,
     no_args_is_help=True,

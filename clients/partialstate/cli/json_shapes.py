@@ -63,6 +63,11 @@ def error(value: PartialStateError) -> dict[str, Any]:
     }
 
 
+def usage_error(message: str) -> dict[str, Any]:
+    """Return what is wrong with a command line or an input, in the shape of `error`; the service was not asked."""
+    return {"error": {"status": "INVALID_ARGUMENT", "reason": "USAGE", "message": message, "facts": {}}}
+
+
 def line(value: Any) -> str:
     """Return one line of JSON; ASCII, so that nothing in it can steer a terminal."""
     return json.dumps(value, separators=(",", ":"))

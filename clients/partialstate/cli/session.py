@@ -89,8 +89,12 @@ class ConnectionOptions:
     def _token(self) -> str | None:
         if self.token_file is None:
             return None
+        try:
+            text = read_text(self.token_file)
+        except InputError as error:
+            raise InputError(f"--token-file (PARTIALSTATE_TOKEN_FILE): {error}") from error
         # The service's own file serves too: TOKEN, or NAME:ROLES TOKEN; NAME:ROLES alone is no token.
-        for line in read_text(self.token_file).splitlines():
+        for line in text.splitlines():
             match line.split():
                 case [first, *_] if first.startswith("#"):
                     continue
@@ -152,7 +156,10 @@ def _run(options: ConnectionOptions, work: Callable[[Session], Awaitable[ExitCod
             print(f"partialstate: {plain(advice(error, options.target))}", file=sys.stderr)
         return of_error(error)
     except InputError as error:
-        print(f"partialstate: {plain(str(error))}", file=sys.stderr)
+        if options.json:
+            print(json_shapes.line(json_shapes.usage_error(str(error))), file=sys.stderr)
+        else:
+            print(f"partialstate: {plain(str(error))}", file=sys.stderr)
         return ExitCode.USAGE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

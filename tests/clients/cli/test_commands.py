@@ -599,6 +599,30 @@ def test_wrong_input_is_said_in_one_line_before_anything_is_sent(fake, run, argu
     assert not fake.calls("ReconcileRooms")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("rooms", "--json", "--bogus"), "--bogus"),
+        (("room", "--json"), "ROOM"),
+        (("check", "--json", "--endpoint", "nonsense", "--origin", "a"), "nonsense"),
+        (
+            ("register", "/nope", "--json", "--join-event", "/nope", "--room-version", "11", "--via", "a"),
+            "/nope",
+        ),
+        (
+            ("rooms", "--json", "--token-file", "/nope"),
+            "--token-file (PARTIALSTATE_TOKEN_FILE): cannot read /nope",
+        ),
+    ],
+)
+def test_wrong_usage_is_json_where_json_is_asked_for(run, arguments, says):
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    error = json.loads(result.stderr)["error"]
+    assert (error["status"], error["reason"], error["facts"]) == ("INVALID_ARGUMENT", "USAGE", {})
+    assert says in error["message"]
+
+
 def test_an_unknown_endpoint_is_wrong_usage(run):
     assert run("check", "--endpoint", "nonsense", "--origin", "a").exit_code == 2
 
