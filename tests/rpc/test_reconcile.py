@@ -70,6 +70,37 @@ async def test_a_known_room_is_agreed_upon_and_its_join_confirmed(api):
     assert (await get(api, join.room_id)).join_confirmed
 
 
+async def test_a_join_that_is_registered_at_the_same_time_is_confirmed(api, monkeypatch):
+    join = sent_join()
+    await api.register(join)
+
+    async def not_yet(*_):
+        return {}
+
+    monkeypatch.setattr(api.store.registry, "known_event_rooms", not_yet)
+    await api.reconcile(held(join))
+    assert (await get(api, join.room_id)).join_confirmed
+
+
+async def test_a_room_that_ends_at_the_same_time_fails_no_reconciliation(api, monkeypatch):
+    join = sent_join()
+    registered = await api.register(join)
+    known = api.store.registry.known_event_rooms
+
+    async def then_ended(events):
+        found = await known(events)
+        await api.rooms.ReleaseRoom(
+            pb.ReleaseRoomRequest(
+                room_id=join.room_id, generation=registered.generation, reason=pb.RELEASE_REASON_PURGED
+            )
+        )
+        return found
+
+    monkeypatch.setattr(api.store.registry, "known_event_rooms", then_ended)
+    [ended] = (await api.reconcile(held(join))).ended
+    assert ended.room_id == join.room_id
+
+
 async def test_the_id_alone_suffices_for_a_room_that_is_partial(api):
     join = sent_join()
     await api.register(join)

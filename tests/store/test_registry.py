@@ -304,6 +304,29 @@ class TestRelease:
         assert (await register(store)).outcome is RegistrationOutcome.ENDED
         assert (await register(store, join(event_id="$join2"))).outcome is RegistrationOutcome.ENDED
 
+    async def test_a_join_keeps_its_generation_when_a_later_one_fails(self, store):
+        first = (await register(store, join(event_id="$join1"))).generation
+        failed = (await register(store, join(event_id="$join2"))).generation
+        await store.registry.release(ROOM, failed, ReleaseReason.JOIN_FAILED, NOW)
+        again = (await store.registry.get(ROOM)).generation
+        assert again not in {first, failed}
+        assert (await register(store, join(event_id="$join1"))).generation == first
+        await store.registry.release(ROOM, again, ReleaseReason.PURGED, NOW)
+        ended = await register(store, join(event_id="$join1"))
+        assert (ended.generation, ended.ending) == (first, Ending.PURGED)
+        for generation in (first, failed, again):  # repetitions
+            await store.registry.release(ROOM, generation, ReleaseReason.PURGED, NOW)
+
+    async def test_a_join_is_confirmed_by_its_own_generation_after_a_later_one_failed(self, store):
+        first = (await register(store, join(event_id="$join1"))).generation
+        failed = (await register(store, join(event_id="$join2"))).generation
+        await store.registry.release(ROOM, failed, ReleaseReason.JOIN_FAILED, NOW)
+        await store.registry.confirm_join(ROOM, first)
+        room = await store.registry.get(ROOM)
+        assert room.join_confirmed
+        with pytest.raises(JoinConfirmedError):
+            await store.registry.release(ROOM, room.generation, ReleaseReason.JOIN_FAILED, NOW)
+
 
 class TestRetry:
     async def test_a_room_is_due_now_without_cooldowns_and_with_more_servers(self, store):

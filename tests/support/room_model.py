@@ -106,8 +106,9 @@ class RoomModel:
         if not earlier:
             self._end(Ending.JOIN_FAILED)
             return True
-        self.ended[self.join] = (self.joins.pop(self.join), Ending.JOIN_FAILED)
-        self.ended_generations[self.generation] = Ending.JOIN_FAILED
+        own = self.joins.pop(self.join)
+        self.ended[self.join] = (own, Ending.JOIN_FAILED)
+        self.ended_generations |= dict.fromkeys((own, self.generation), Ending.JOIN_FAILED)
         self.order.remove(self.join)
         self.join, self.generation = max(earlier, key=self.joins.__getitem__), generation
         self.status = RoomStatus.ABANDONED if self.join in self.left else RoomStatus.RESYNCING
@@ -124,4 +125,5 @@ class RoomModel:
         self.partial = False
         for join, generation in self.joins.items():
             self.ended[join] = (generation, ending)
+            self.ended_generations[generation] = ending
         self.ended_generations[self.generation] = ending

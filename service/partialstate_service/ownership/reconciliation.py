@@ -110,8 +110,7 @@ class Reconciliation:
         join = require_our_join(
             parse_given(held.join_event, version, held.room_id, "room.join_event"), self.us
         )
-        if await self._knows(held.room_id, join):
-            room = await self.registry.get(held.room_id)
+        if (room := await self._room_with(held.room_id, join)) is not None:
             if room.join_event_id == join.event_id and not room.join_confirmed:
                 await self.registry.confirm_join(held.room_id, room.generation)
             found.agreed += 1
@@ -140,17 +139,20 @@ class Reconciliation:
             await self._record(held, supported_version(held.room_version))
         found.agreed += 1
 
-    async def _knows(self, room_id: RoomId, join: Event) -> bool:
-        if not await self._is_partial(room_id):
-            return False
-        return join.event_id in await self.registry.known_event_rooms([join.event_id])
+    async def _room_with(self, room_id: RoomId, join: Event) -> PartialRoom | None:
+        """Return the room if it is partial by *join*, be there later ones or not."""
+        if join.event_id not in await self.registry.known_event_rooms([join.event_id]):
+            return None
+        return await self._room(room_id)
+
+    async def _room(self, room_id: RoomId) -> PartialRoom | None:
+        try:
+            return await self.registry.get(room_id)
+        except RoomNotPartialError:
+            return None
 
     async def _is_partial(self, room_id: RoomId) -> bool:
-        try:
-            await self.registry.get(room_id)
-        except RoomNotPartialError:
-            return False
-        return True
+        return await self._room(room_id) is not None
 
     async def _register(self, held: HeldRoom, version: RoomVersion, join: Event, found: Differences) -> None:
         """Register a room that the registry does not know.
@@ -183,6 +185,8 @@ class Reconciliation:
                 Difference(held.room_id, registered.generation, join_confirmed=True, ending=registered.ending)
             )
             return
+        if registered.outcome is RegistrationOutcome.ALREADY_REGISTERED:  # as soon
+            await self.registry.confirm_join(held.room_id, registered.generation)
         found.registered.append(Difference(held.room_id, registered.generation, join_confirmed=True))
 
     def _candidates(self, held: HeldRoom) -> tuple[ServerName, ...]:

@@ -9,12 +9,22 @@ local function trim_tombstones(before)
   end
 end
 
-local function bury(join, generation, ending, now)
+local function bury_as(fields, join, generation, ending, now)
   local tombstone = table.concat({ generation, ending, now, join }, ' ')
-  for _, field in ipairs({ ' j ' .. join, ' g ' .. generation, ' last' }) do
+  for _, field in ipairs(fields) do
     redis.call('HSET', TOMBSTONES, ROOM_ID .. field, tombstone)
     redis.call('ZADD', ENDED, now, ROOM_ID .. field)
   end
+end
+
+-- Remember how a join ended, by the generation that its registration gave.
+local function bury_join(join, generation, ending, now)
+  bury_as({ ' j ' .. join, ' g ' .. generation }, join, generation, ending, now)
+end
+
+-- Remember how the room's generation ended: its join's, or a later one if a further join failed since.
+local function bury_generation(ending, now)
+  bury_as({ ' g ' .. room.generation, ' last' }, room.join, room.generation, ending, now)
 end
 
 -- Return the tombstone of one generation of the room, or nil.
@@ -41,9 +51,9 @@ local function end_room(kind, ending, now, keep_from)
   trim_tombstones(keep_from)
   local joins = redis.call('HGETALL', JOINS)
   for i = 1, #joins, 2 do
-    bury(joins[i], string.match(joins[i + 1], '^%d+'), ending, now)
+    bury_join(joins[i], string.match(joins[i + 1], '^%d+'), ending, now)
   end
-  bury(room.join, room.generation, ending, now)
+  bury_generation(ending, now)
   forget_events(redis.call('ZRANGE', ORDER, 0, -1))
   local chunks = {}
   for _, key in ipairs(redis.call('SMEMBERS', CHUNKS)) do

@@ -15,13 +15,15 @@ for i = 1, #joins, 2 do
   if given == generation or (room.generation == generation and room.join == joins[i]) then
     known = true
     redis.call('HSET', JOINS, joins[i], given .. ' 1 ' .. abandoned)
+    if room.join == joins[i] then
+      put('confirmed', 1)
+    end
   end
 end
 if not known and not tombstone_of(generation) then
   return reply('STALE', room.generation)
 end
-if room.generation == generation and room.confirmed ~= '1' then
-  put('confirmed', 1)
+if next(changed) then
   commit('confirm_join')
 end
 return reply('OK')

@@ -42,7 +42,8 @@ if not earlier then
   end_room('release', 'JOIN_FAILED', now, keep_from)
   return reply('OK')
 end
-bury(room.join, room.generation, 'JOIN_FAILED', now)
+bury_join(room.join, string.match(redis.call('HGET', JOINS, room.join), '^%d+'), 'JOIN_FAILED', now)
+bury_generation('JOIN_FAILED', now)
 redis.call('HDEL', JOINS, room.join)
 redis.call('ZREM', ORDER, room.join)
 forget_events({ room.join })
