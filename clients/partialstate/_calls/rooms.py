@@ -143,7 +143,10 @@ class RoomsCalls(Connection):
         return rooms_wire.destinations(await self._unary(method, request, self.deadlines.read_s))
 
     async def retry_resync(self, room_id: str, *, additional_servers: Iterable[str] = ()) -> RoomSnapshot:
-        """Make the room's next attempt due now and forget cooldowns; ask *additional_servers* too, at most 100."""
+        """Make the room's next attempt due now and forget cooldowns; ask *additional_servers* too, at most 100.
+
+        A room whose status is AWAITING_IMPORT afterwards had nothing to retry.
+        """
         request = pb.RetryResyncRequest(room_id=room_id, additional_servers=additional_servers)
         method = self._stub(RoomsServiceStub).RetryResync
         return rooms_wire.snapshot(await self._unary(method, request, self.deadlines.write_s))

@@ -198,9 +198,13 @@ async def retry(
         list[str] | None, typer.Option(help="A server to ask beside those known; repeatable.")
     ] = None,
 ) -> None:
-    """Try a room's resync again now."""
+    """Try a room's resync again now; one that awaits its import has nothing to retry."""
     snapshot = await session.client.retry_resync(room, additional_servers=server or ())
-    session.output.result(shape(snapshot), f"{room}: the next attempt is due now")
+    if snapshot.room.status is RoomStatus.AWAITING_IMPORT:
+        text = f"{room}: nothing to retry: the state is recovered, and awaits its import"
+    else:
+        text = f"{room}: the next attempt is due now"
+    session.output.result(shape(snapshot), text)
 
 
 async def release(

@@ -1121,7 +1121,7 @@ class ReconcileRoomsResponse(_message.Message):
     AGREED_COUNT_FIELD_NUMBER: _builtins.int
     STATE_TOKEN_FIELD_NUMBER: _builtins.int
     agreed_count: _builtins.int
-    """How many rooms both sides hold."""
+    """How many rooms both sides held before the call; one that is named twice counts once."""
     @_builtins.property
     def registered(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReconciledRoom]:
         """Rooms that the registry did not know and that are registered now."""

@@ -175,7 +175,8 @@ class RoomsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RetryResync(self, request, context):
-        """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates.
+        """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates. Where
+        the room is AWAITING_IMPORT there is nothing to retry: it stays so, as the answer says, and only candidates are added.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -74,7 +74,9 @@ class RoomsServiceStub:
     room at the join and those seen joining since, without the homeserver itself.
     """
     RetryResync: _grpc.UnaryUnaryMultiCallable[_rooms_service_pb2.RetryResyncRequest, _rooms_service_pb2.RetryResyncResponse]
-    """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates."""
+    """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates. Where
+    the room is AWAITING_IMPORT there is nothing to retry: it stays so, as the answer says, and only candidates are added.
+    """
     ReleaseRoom: _grpc.UnaryUnaryMultiCallable[_rooms_service_pb2.ReleaseRoomRequest, _rooms_service_pb2.ReleaseRoomResponse]
     """ReleaseRoom ends the homeserver's interest in a room, from any status and at once."""
 
@@ -124,7 +126,9 @@ class RoomsServiceAsyncStub(RoomsServiceStub):
     room at the join and those seen joining since, without the homeserver itself.
     """
     RetryResync: _aio.UnaryUnaryMultiCallable[_rooms_service_pb2.RetryResyncRequest, _rooms_service_pb2.RetryResyncResponse]  # type: ignore[assignment]
-    """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates."""
+    """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates. Where
+    the room is AWAITING_IMPORT there is nothing to retry: it stays so, as the answer says, and only candidates are added.
+    """
     ReleaseRoom: _aio.UnaryUnaryMultiCallable[_rooms_service_pb2.ReleaseRoomRequest, _rooms_service_pb2.ReleaseRoomResponse]  # type: ignore[assignment]
     """ReleaseRoom ends the homeserver's interest in a room, from any status and at once."""
 
@@ -231,7 +235,9 @@ class RoomsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rooms_service_pb2.RetryResyncRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rooms_service_pb2.RetryResyncResponse, _abc.Awaitable[_rooms_service_pb2.RetryResyncResponse]]:
-        """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates."""
+        """RetryResync makes the room's next attempt due now, forgets cooldowns of its servers, and may add candidates. Where
+        the room is AWAITING_IMPORT there is nothing to retry: it stays so, as the answer says, and only candidates are added.
+        """
 
     @_abc_1.abstractmethod
     def ReleaseRoom(

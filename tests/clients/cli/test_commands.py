@@ -135,10 +135,17 @@ def test_destinations(fake, run):
     assert printed(run("destinations", "!r:a", "--json")) == {"servers": ["a", "b"], "generation": 3}
 
 
+def test_a_retry_of_what_awaits_its_import_says_that_there_is_nothing_to_retry(fake, run):
+    waiting = rooms_pb.PartialRoom(room_id="!r:a", status=types_pb2.ROOM_STATUS_AWAITING_IMPORT)
+    fake.on("RetryResync", answering(rooms_pb.RetryResyncResponse(room=waiting, state_token=TOKEN)))
+    assert "nothing to retry" in run("retry", "!r:a").stdout
+
+
 def test_retry(fake, run):
     fake.on("RetryResync", answering(rooms_pb.RetryResyncResponse(room=ROOM, state_token=TOKEN)))
     assert printed(run("retry", "!r:a", "--server", "c", "--json"))["room"]["generation"] == 3
     assert list(fake.calls("RetryResync")[0].request.additional_servers) == ["c"]
+    assert "due now" in run("retry", "!r:a").stdout
 
 
 def test_release_means_the_current_generation_unless_told(fake, run):
