@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from partialstate_service.domain.checks import Decision
+from partialstate_service.domain.checks import Decision, Reason, Verdict
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import ResyncStage, RoomStatus
 from partialstate_service.store.protocol import Mirror
@@ -50,14 +50,14 @@ class Metrics:
             "partialstate_event_loop_tasks", "How many tasks the event loop has.", registry=self.registry
         )
         # `labels` validates what it is given each time; a check has no time for that.
-        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self._counters: dict[tuple[Endpoint, Verdict, Reason], Counter] = {}
 
     def observe_check(self, endpoint: Endpoint, decision: Decision) -> None:
         """Count a decision."""
-        key = (endpoint.name, decision.verdict.name, decision.reason.name)
+        key = (endpoint, decision.verdict, decision.reason)
         counter = self._counters.get(key)
         if counter is None:
-            counter = self._counters[key] = self._checks.labels(*key)
+            counter = self._counters[key] = self._checks.labels(*(each.name for each in key))
         counter.inc()
 
     def observe_failed_call(self, reason: str) -> None:

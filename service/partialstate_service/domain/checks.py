@@ -6,8 +6,10 @@ server-server API.
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum, auto
+from types import MappingProxyType
+from typing import NamedTuple
 
 from partialstate_service.domain.acl import ServerAcl
 from partialstate_service.domain.endpoints import Endpoint
@@ -105,8 +107,7 @@ class Candidate:
     """The room's history visibility at the event; None if unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckRequest:
+class CheckRequest(NamedTuple):
     """A federation request, described by what it names."""
 
     endpoint: Endpoint
@@ -145,13 +146,12 @@ class RoomView:
     """The candidates for `history_visibility`. Empty or conflicting counts as closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of all that a request names. `decisions.needs` says what must be looked up."""
 
-    rooms: Mapping[RoomId, RoomView] = field(default_factory=dict)
+    rooms: Mapping[RoomId, RoomView] = MappingProxyType({})
     """The partial rooms among those named, allow rooms included; a room that is absent is not partial."""
-    event_rooms: Mapping[EventId, RoomId] = field(default_factory=dict)
+    event_rooms: Mapping[EventId, RoomId] = MappingProxyType({})
     """The rooms of the named events and candidates, where the registry knows them."""
     sent: AbstractSet[EventId] = frozenset()
     """The named events and candidates that, by the ledger, were sent to the origin."""

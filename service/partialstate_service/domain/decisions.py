@@ -5,7 +5,7 @@ the origin, before anything else is told; the ACL is not verified yet; a named e
 endpoint's own rule.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from partialstate_service.domain.checks import (
     MAX_ALLOW_ROOMS,
@@ -38,8 +38,7 @@ _ONE_EVENT = frozenset(
 _NO_ROOM_NAMED = Decision(Verdict.PROCEED, Reason.NO_ROOM_NAMED)
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What must be looked up to decide a request."""
 
     rooms: tuple[RoomId, ...]
@@ -62,13 +61,16 @@ def validate(request: CheckRequest) -> None:
         raise InvalidCheckError(
             InvalidCheck.EVENT_IDS_MISSING, f"{endpoint.name} names events: event_ids must be given"
         )
-    for reason, given, limit in (
-        (InvalidCheck.TOO_MANY_EVENT_IDS, events, 1 if endpoint in _ONE_EVENT else MAX_EVENT_IDS),
-        (InvalidCheck.TOO_MANY_CANDIDATES, len(request.candidates), MAX_CANDIDATES),
-        (InvalidCheck.TOO_MANY_ALLOW_ROOMS, len(request.allow_room_ids), MAX_ALLOW_ROOMS),
-    ):
-        if given > limit:
-            raise InvalidCheckError(reason, f"{endpoint.name} takes at most {limit}, not {given}")
+    if events > 1 and events > (limit := 1 if endpoint in _ONE_EVENT else MAX_EVENT_IDS):
+        raise _too_many(InvalidCheck.TOO_MANY_EVENT_IDS, endpoint, events, limit)
+    if (candidates := len(request.candidates)) > MAX_CANDIDATES:
+        raise _too_many(InvalidCheck.TOO_MANY_CANDIDATES, endpoint, candidates, MAX_CANDIDATES)
+    if (allow_rooms := len(request.allow_room_ids)) > MAX_ALLOW_ROOMS:
+        raise _too_many(InvalidCheck.TOO_MANY_ALLOW_ROOMS, endpoint, allow_rooms, MAX_ALLOW_ROOMS)
+
+
+def _too_many(reason: InvalidCheck, endpoint: Endpoint, given: int, limit: int) -> InvalidCheckError:
+    return InvalidCheckError(reason, f"{endpoint.name} takes at most {limit}, not {given}")
 
 
 def needs(request: CheckRequest) -> Needs:
@@ -89,6 +91,11 @@ def decide(request: CheckRequest, facts: Facts, spelling: UnableSpelling) -> Dec
     Raises `InvalidCheckError` as `validate` does: an incomplete request never proceeds.
     """
     validate(request)
+    return decide_valid(request, facts, spelling)
+
+
+def decide_valid(request: CheckRequest, facts: Facts, spelling: UnableSpelling) -> Decision:
+    """Return what `decide` does, for a request that `validate` has let pass."""
     if request.room_id is None:
         return _NO_ROOM_NAMED
     rule = RULES[request.endpoint]

@@ -19,6 +19,9 @@ class Operation(NamedTuple):
 class Endpoint(Enum):
     """One operation of the server-server API; the value is its method and path template."""
 
+    # Each is one object. The hash of `Enum` is written in Python, and a check looks endpoints up many times.
+    __hash__ = object.__hash__
+
     WELL_KNOWN_SERVER = Operation("GET", "/.well-known/matrix/server")
     VERSION = Operation("GET", "/_matrix/federation/v1/version")
     KEY_SERVER = Operation("GET", "/_matrix/key/v2/server")

@@ -15,7 +15,7 @@ from partialstate_service.domain.checks import (
     RoomView,
     UnableSpelling,
 )
-from partialstate_service.domain.decisions import Needs, decide, needs, validate
+from partialstate_service.domain.decisions import Needs, decide_valid, needs, validate
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.domain.rooms import StateToken
 from partialstate_service.ownership.refusals import require_at_most
@@ -79,7 +79,9 @@ class Checking:
         sent: AbstractSet[EventId] = frozenset()
         if need.sent and request.room_id in rooms:
             sent = await self._ledger.sent_to(request.room_id, need.sent, request.origin)
-        return decide(request, Facts(rooms=rooms, event_rooms=event_rooms, sent=sent), self._spelling), token
+        return decide_valid(
+            request, Facts(rooms=rooms, event_rooms=event_rooms, sent=sent), self._spelling
+        ), token
 
     async def check_all(
         self, requests: Sequence[CheckRequest], freshness: Freshness
@@ -98,7 +100,7 @@ class Checking:
         sent = await self._sent(requests, wanted, views)
         return [
             flaw
-            or decide(
+            or decide_valid(
                 request,
                 Facts(
                     rooms=rooms,

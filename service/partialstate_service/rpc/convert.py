@@ -1,6 +1,7 @@
 """Between the messages of the API and the service's own types: parsed once here, trusted inside."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -38,11 +39,17 @@ from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
 
 _Id = TypeVar("_Id")
 _MAX_COUNTER = 2**53
+_REMEMBERED_IDS = 4096
+
+
+# The same rooms and servers are named over and over; what is refused is not remembered.
+_known_room_id = lru_cache(_REMEMBERED_IDS)(parse_room_id)
+_known_server_name = lru_cache(_REMEMBERED_IDS)(parse_server_name)
 
 
 def room_id(text: str, field: str = "room_id") -> RoomId:
     """Return a room id, or refuse *field* with INVALID_FIELD; so all of the following."""
-    return _parsed(parse_room_id, text, field)
+    return _parsed(_known_room_id, text, field)
 
 
 def event_id(text: str, field: str) -> EventId:
@@ -52,7 +59,7 @@ def event_id(text: str, field: str) -> EventId:
 
 def server_name(text: str, field: str) -> ServerName:
     """Return a server name."""
-    return _parsed(parse_server_name, text, field)
+    return _parsed(_known_server_name, text, field)
 
 
 def user_id(text: str, field: str) -> UserId:
