@@ -101,6 +101,31 @@ async def test_a_room_that_ends_at_the_same_time_fails_no_reconciliation(api, mo
     assert ended.room_id == join.room_id
 
 
+async def test_a_room_that_is_named_twice_counts_once(api):
+    known, new, over, unnamed = (sent_join() for _ in range(4))
+    await api.register(known)
+    ended = await api.register(over)
+    await api.rooms.ReleaseRoom(
+        pb.ReleaseRoomRequest(
+            room_id=over.room_id, generation=ended.generation, reason=pb.RELEASE_REASON_PURGED
+        )
+    )
+    named = [
+        *(bare(known), held(known, known.room.message("@bob:b.example"))),
+        *(held(new), held(new, new.room.message("@bob:b.example"))),
+        *(bare(over), bare(over)),
+        *([pb.HeldRoom(room_id=unnamed.room_id)] * 2),
+    ]
+    answer = await api.reconcile(*named)
+    assert [room.room_id for room in answer.registered] == [new.room_id]
+    assert [room.room_id for room in answer.ended] == [over.room_id]
+    assert [room.room_id for room in answer.failed] == [unnamed.room_id]
+    assert answer.agreed_count == 1
+    # What the second one brings is taken all the same.
+    for join in (known, new):
+        assert (await get(api, join.room_id)).pending_event_count == 2
+
+
 async def test_the_id_alone_suffices_for_a_room_that_is_partial(api):
     join = sent_join()
     await api.register(join)

@@ -48,13 +48,15 @@ class Difference:
 
 @dataclass(slots=True)
 class Differences:
-    """What a reconciliation found, in both directions, and did."""
+    """What a reconciliation found, in both directions, and did. A room that is named twice is found once."""
 
     registered: list[Difference] = field(default_factory=list)
-    failed: list[tuple[RoomId, RefusedInputError]] = field(default_factory=list)
+    failed: dict[RoomId, RefusedInputError] = field(default_factory=dict)
     unknown_to_homeserver: list[Difference] = field(default_factory=list)
-    ended: list[Difference] = field(default_factory=list)
-    agreed: int = 0
+    ended: dict[Difference, None] = field(default_factory=dict)
+    """Their order is that in which they were found."""
+    agreed: set[RoomId] = field(default_factory=set)
+    """Those that were partial here when they were named; one that is named again after it was registered is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Reconciliation:
             try:
                 await self._settle(room, found)
             except RefusedInputError as error:
-                found.failed.append((room.room_id, error))
+                found.failed[room.room_id] = error
                 all_partial = all_partial and await self._is_partial(room.room_id)
         async for known in self._all_rooms():
             # Generations are revisions: a greater one was registered after the homeserver began to list.
@@ -113,15 +115,14 @@ class Reconciliation:
         if (room := await self._room_with(held.room_id, join)) is not None:
             if room.join_event_id == join.event_id and not room.join_confirmed:
                 await self.registry.confirm_join(held.room_id, room.generation)
-            found.agreed += 1
+            found.agreed.add(held.room_id)
         else:
             tombstone = await self.registry.tombstone(held.room_id, join.event_id)
             if tombstone is not None:
-                found.ended.append(
-                    Difference(
-                        held.room_id, tombstone.generation, join_confirmed=True, ending=tombstone.ending
-                    )
+                ended = Difference(
+                    held.room_id, tombstone.generation, join_confirmed=True, ending=tombstone.ending
                 )
+                found.ended[ended] = None
                 return
             await self._register(held, version, join, found)
         await self._record(held, version)
@@ -137,7 +138,7 @@ class Reconciliation:
             )
         if held.partial_events:
             await self._record(held, supported_version(held.room_version))
-        found.agreed += 1
+        found.agreed.add(held.room_id)
 
     async def _room_with(self, room_id: RoomId, join: Event) -> PartialRoom | None:
         """Return the room if it is partial by *join*, be there later ones or not."""
@@ -181,9 +182,10 @@ class Reconciliation:
             self.now_ms(),
         )
         if registered.outcome is RegistrationOutcome.ENDED:  # ended since we looked
-            found.ended.append(
-                Difference(held.room_id, registered.generation, join_confirmed=True, ending=registered.ending)
+            ended = Difference(
+                held.room_id, registered.generation, join_confirmed=True, ending=registered.ending
             )
+            found.ended[ended] = None
             return
         if registered.outcome is RegistrationOutcome.ALREADY_REGISTERED:  # as soon
             await self.registry.confirm_join(held.room_id, registered.generation)
