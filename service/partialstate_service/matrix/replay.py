@@ -114,7 +114,7 @@ class Replay:
         return {event_id: lacking for event_id, lacking in gaps.items() if lacking}
 
     def renounce_auth_chain(self, event_id: EventId, lacking: EventId) -> None:
-        """Give up on the auth chain of an event, which lacks *lacking*, an event that no server has: it is rejected.
+        """Give up on the auth chain of an event, which lacks *lacking*, an event that is not to be had: it is rejected.
 
         So it stays should *lacking* turn up after all.
         """
@@ -242,7 +242,7 @@ class _EitherSet:
 def _unavailable(lacking: EventId | None) -> AuthRejectionError | None:
     if lacking is None:
         return None
-    text = f"its auth chain needs {lacking!a}, which no server has"
+    text = f"its auth chain needs {lacking!a}, which is not to be had"
     return AuthRejectionError(AuthRule.AUTH_EVENTS_REJECTED, text)
 
 

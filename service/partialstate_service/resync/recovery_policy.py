@@ -19,8 +19,9 @@ class RecoveryPolicy:
     other_opinions: int = 4
     """How many more servers are asked when a snapshot contains what it should not."""
     max_unnamed_events: int = 20_000
-    """How many more events than its server's `/state_ids` named a snapshot may need, if some of them are not held: what
-    auth events name in turn is for their authors to choose, and need not end."""
+    """How many more events than its server's `/state_ids` named a snapshot may need, if some of them are not held, and how
+    many the auth chains of recorded events in one attempt: what auth events name in turn is for their authors to choose,
+    and need not end."""
     max_spare_bytes: int = 128 * 1024 * 1024
     """How many bytes of verified events, as stored, are kept of a room that no recovered state needs: what refused
     snapshots have brought, twice that and one answer at the most. The states of rooms of 400,000 members have less."""

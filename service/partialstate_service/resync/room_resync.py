@@ -105,6 +105,7 @@ class RoomResync:
             self._decisions,
             policy=services.policy.recovery,
             waited_s=self._waited_s,
+            holds_too_much=self._holds_too_much,
             on_finding=self.board.found,
         )
 
