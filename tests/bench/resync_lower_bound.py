@@ -30,7 +30,7 @@ from unpaddedbase64 import decode_base64
 
 from bench.resync_run import VERSION, Residents, measured_resync, running_residents, trusting_session
 
-MEMBERS = 10_000
+MEMBERS = 50_000
 REPEATS = 3
 _ROOM = room_version(VERSION)
 

@@ -8,17 +8,23 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import orjson
 from partialstate import PartialJoin, PartialStateClient, RoomChanged, RoomStatus
+from partialstate_service.demo.frontend.held_room import HeldRoom
+from partialstate_service.demo.frontend.importing import import_recovered_state
 from partialstate_service.demo.simulated_server import SimulatedServer, reserve_server
 from partialstate_service.demo.x_matrix import SignedClient
-from partialstate_service.domain.ids import ServerName
+from partialstate_service.domain.ids import RoomId, ServerName
 from partialstate_service.matrix.ed25519 import SigningKey
+from partialstate_service.matrix.parsing import parse_event_bytes
 from partialstate_service.matrix.room_versions import room_version
+from partialstate_service.matrix.shared_state import SharedState
 from support.loopback_ports import free_port
 from support.worlds import partial_join
 from unpaddedbase64 import encode_base64
@@ -57,15 +63,17 @@ class Figures:
     """What the store's memory grew by, with the whole recovered state in it."""
     lag_p99_s: float
     """99 of 100 looks at the event loop were less late than this, an edge of the metric's buckets."""
+    import_s: float = 0.0
+    """How much longer it took until the reference frontend had imported it all and the room was full, if asked for."""
 
 
-async def run_resync(members: int) -> Figures:
-    """Resync a new room of *members* with a new service."""
+async def run_resync(members: int, *, imports: bool = False) -> Figures:
+    """Resync a new room of *members* with a new service; if it *imports*, until the room is full."""
     with tempfile.TemporaryDirectory() as name:
         homeserver = reserve_server("127.20.0.1", random.Random(1))
         try:
             async with running_residents(Path(name), members, {homeserver.name: homeserver.key}) as residents:
-                return await measured_resync(residents, homeserver)
+                return await measured_resync(residents, homeserver, imports=imports)
         finally:
             homeserver.reserved.close()
 
@@ -85,8 +93,10 @@ async def running_residents(
         yield Residents(directory, world["room_id"], [ServerName(name) for name in world["servers"]])
 
 
-async def measured_resync(residents: Residents, homeserver: SimulatedServer) -> Figures:
-    """Join as *homeserver*, and let a new service resync the room."""
+async def measured_resync(
+    residents: Residents, homeserver: SimulatedServer, *, imports: bool = False
+) -> Figures:
+    """Join as *homeserver*, and let a new service resync the room; if it *imports*, until the room is full."""
     key_file = residents.directory / "signing.key"
     write_key(key_file, homeserver.key)
     metrics = f"127.0.0.1:{free_port('127.0.0.1')}"
@@ -107,7 +117,32 @@ async def measured_resync(residents: Residents, homeserver: SimulatedServer) -> 
         via = residents.servers[0]
         join = await partial_join(signed, homeserver, via, residents.room_id, room_version(VERSION))
         event = PartialJoin(residents.room_id, VERSION, orjson.dumps(join.event), via)
-        return await _registered_until_recovered(service, client, event, join.response, metrics)
+        figures = await _registered_until_recovered(service, client, event, join.response, metrics)
+        if not imports:
+            return figures
+        begun_s = time.monotonic()
+        await _imported(client, homeserver, event)
+        return replace(figures, import_s=time.monotonic() - begun_s)
+
+
+async def _imported(client: PartialStateClient, us: SimulatedServer, join: PartialJoin) -> None:
+    """Import the recovered room into a frontend that holds nothing of it but the join."""
+    version, room_id = room_version(VERSION), RoomId(join.room_id)
+    event = parse_event_bytes(join.join_event, version)
+    generation = (await client.get_partial_room(join.room_id)).room.generation
+    room = HeldRoom(
+        room_id,
+        version,
+        seed=SharedState(),
+        join_event_id=event.event_id,
+        joined_via=ServerName(join.joined_via),
+        servers_at_join=frozenset(),
+        generation=generation,
+    )
+    room.persist(event, SharedState(), accepted=True, partial=True)
+    await client.confirm_join(join.room_id, generation)
+    frontend: Any = SimpleNamespace(name=us.name, service=client, rooms={room_id: room})
+    await import_recovered_state(frontend, room)
 
 
 @asynccontextmanager
