@@ -94,7 +94,7 @@ def test_a_rejection_says_rule_and_facts() -> None:
     """The text of a rejection is fit for a log line: the rule's name, then who and what."""
     room = lively_room("11")
     with pytest.raises(
-        AuthRejectionError, match=r"^SENDER_JOINED: @carol:c\.example is not joined$"
+        AuthRejectionError, match=r"^SENDER_JOINED: '@carol:c\.example' is not joined$"
     ) as rejection:
         check_auth(room.build("m.room.message", CAROL, {}), room.full_state)
     assert rejection.value.rule is AuthRule.SENDER_JOINED

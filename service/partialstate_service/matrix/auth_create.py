@@ -18,7 +18,10 @@ def create_room_id_has_senders_domain(attempt: Attempt) -> bool:
     event = attempt.event
     domain = domain_of(event.room_id)
     if domain is None or domain != domain_of(event.sender):
-        reject(AuthRule.CREATE_ROOM_ID_DOMAIN, f"{event.sender} does not make rooms like {event.room_id}")
+        reject(
+            AuthRule.CREATE_ROOM_ID_DOMAIN,
+            f"{event.sender!a:.64} does not make rooms like {event.room_id!a:.64}",
+        )
     return False
 
 
@@ -60,7 +63,7 @@ def room_id_names_create(attempt: Attempt) -> bool:
     if attempt.create.event_id[1:] != attempt.event.room_id[1:]:
         reject(
             AuthRule.ROOM_ID_NAMES_CREATE,
-            f"{attempt.create.event_id!a} does not make {attempt.event.room_id!a}",
+            f"{attempt.create.event_id!a:.64} does not make {attempt.event.room_id!a:.64}",
         )
     return False
 
@@ -70,7 +73,7 @@ def sender_may_federate(attempt: Attempt) -> bool:
     create = attempt.create
     domain = domain_of(attempt.event.sender)
     if domain is None or (domain != domain_of(create.sender) and not _federates(attempt)):
-        reject(AuthRule.FEDERATION, f"the room does not federate with {domain}")
+        reject(AuthRule.FEDERATION, f"the room does not federate with {domain!a:.64}")
     return False
 
 
@@ -78,7 +81,7 @@ def target_may_federate(attempt: Attempt) -> bool:
     """In a room that does not federate only users of the creator's server get memberships (see DEVIATIONS.md)."""
     domain = domain_of(attempt.target)
     if domain != domain_of(attempt.create.sender) and not _federates(attempt):
-        reject(AuthRule.FEDERATION_TARGET, f"the room does not federate with {domain}")
+        reject(AuthRule.FEDERATION_TARGET, f"the room does not federate with {domain!a:.64}")
     return False
 
 

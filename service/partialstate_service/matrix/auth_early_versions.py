@@ -14,7 +14,7 @@ def aliases_have_state_key(attempt: Attempt) -> bool:
 def aliases_are_of_senders_server(attempt: Attempt) -> bool:
     """4.2, 4.3 until version 5: each server has its own aliases, and needs no membership to change them."""
     if attempt.event.state_key != domain_of(attempt.event.sender):
-        reject(AuthRule.ALIASES_DOMAIN, f"{attempt.event.sender} does not set other servers' aliases")
+        reject(AuthRule.ALIASES_DOMAIN, f"{attempt.event.sender!a:.64} does not set other servers' aliases")
     return True
 
 
@@ -35,5 +35,5 @@ def redaction_is_of_moderator_or_own_server(attempt: Attempt) -> bool:
         return False
     domain = domain_of(redacts)
     if domain is None or domain != domain_of(event.event_id):
-        reject(AuthRule.REDACTION, f"{event.sender} does not redact {redacts!a:.64}")
+        reject(AuthRule.REDACTION, f"{event.sender!a:.64} does not redact {redacts!a:.64}")
     return False

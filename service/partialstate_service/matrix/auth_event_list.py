@@ -58,7 +58,7 @@ def implied_create_id(event: Event) -> EventId | None:
 def create_is_accepted(event: Event, _auth_events: Sequence[Event], rejected: Container[EventId]) -> None:
     """2, from version 12: the create event that the room id names was not rejected."""
     if (create_id := implied_create_id(event)) is not None and create_id in rejected:
-        reject(AuthRule.ROOM_ID_NAMES_CREATE, f"the create event {create_id} was rejected")
+        reject(AuthRule.ROOM_ID_NAMES_CREATE, f"the create event {create_id!a:.64} was rejected")
 
 
 def auth_events_are_distinct(
@@ -91,7 +91,7 @@ def auth_events_are_accepted(
     """3.3."""
     for auth_event in auth_events:
         if auth_event.event_id in rejected:
-            reject(AuthRule.AUTH_EVENTS_REJECTED, f"the auth event {auth_event.event_id!a} was rejected")
+            reject(AuthRule.AUTH_EVENTS_REJECTED, f"the auth event {auth_event.event_id!a:.64} was rejected")
 
 
 def auth_events_have_create(
@@ -109,5 +109,6 @@ def auth_events_are_of_room(
     for auth_event in auth_events:
         if auth_event.room_id != event.room_id:
             reject(
-                AuthRule.AUTH_EVENTS_ROOM, f"{auth_event.event_id!a} is of the room {auth_event.room_id!a}"
+                AuthRule.AUTH_EVENTS_ROOM,
+                f"{auth_event.event_id!a:.64} is of the room {auth_event.room_id!a:.64}",
             )

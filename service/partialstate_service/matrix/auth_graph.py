@@ -16,7 +16,7 @@ class MissingEventError(LookupError):
 
     def __init__(self, event_id: EventId) -> None:
         self.event_id = event_id
-        super().__init__(f"event {event_id!a} is needed and not held")
+        super().__init__(f"event {event_id!a:.100} is needed and not held")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,14 +44,14 @@ def creator_joins_first(attempt: Attempt) -> bool:
 def join_is_for_oneself(attempt: Attempt) -> bool:
     """5.3.2: nobody is made to join."""
     if attempt.event.sender != attempt.event.state_key:
-        reject(AuthRule.JOIN_SENDER, f"{attempt.event.sender} does not join for {attempt.target}")
+        reject(AuthRule.JOIN_SENDER, f"{attempt.event.sender!a:.64} does not join for {attempt.target!a:.64}")
     return False
 
 
 def join_is_not_of_banned(attempt: Attempt) -> bool:
     """5.3.3: a banned user stays out."""
     if attempt.membership_of(attempt.target) == "ban":
-        reject(AuthRule.JOIN_BANNED, f"{attempt.target} is banned")
+        reject(AuthRule.JOIN_BANNED, f"{attempt.target!a:.64} is banned")
     return False
 
 
@@ -61,7 +61,7 @@ def join_of_closed_room_is_invited(attempt: Attempt) -> bool:
     if rule != "invite" and not (rule == "knock" and attempt.event.room_version.knocking):
         return False
     if attempt.membership_of(attempt.event.sender) not in {"invite", "join"}:
-        reject(AuthRule.JOIN_INVITED, f"{attempt.event.sender} is not invited")
+        reject(AuthRule.JOIN_INVITED, f"{attempt.event.sender!a:.64} is not invited")
     return True
 
 
@@ -84,14 +84,14 @@ def inviter_is_joined(attempt: Attempt) -> bool:
 def invited_is_outside(attempt: Attempt) -> bool:
     """5.4.3: neither the joined nor the banned are invited."""
     if (membership := attempt.membership_of(attempt.target)) in {"join", "ban"}:
-        reject(AuthRule.INVITE_TARGET, f"{attempt.target} has the membership {membership}")
+        reject(AuthRule.INVITE_TARGET, f"{attempt.target!a:.64} has the membership {membership!a:.64}")
     return False
 
 
 def inviter_has_level(attempt: Attempt) -> bool:
     """5.4.4, 5.4.5: inviting takes the invite level."""
     if attempt.sender_level < attempt.levels.level("invite"):
-        reject(AuthRule.INVITE_LEVEL, f"{attempt.event.sender} has less than the invite level")
+        reject(AuthRule.INVITE_LEVEL, f"{attempt.event.sender!a:.64} has less than the invite level")
     return False
 
 
@@ -102,7 +102,7 @@ def leaver_is_inside(attempt: Attempt) -> bool:
         return False
     leavable = {"invite", "join", "knock"} if event.room_version.knocking else {"invite", "join"}
     if attempt.membership_of(event.sender) not in leavable:
-        reject(AuthRule.LEAVE_OWN, f"{event.sender} is not in the room")
+        reject(AuthRule.LEAVE_OWN, f"{event.sender!a:.64} is not in the room")
     return True
 
 
@@ -115,7 +115,7 @@ def kicker_is_joined(attempt: Attempt) -> bool:
 def unbanner_has_ban_level(attempt: Attempt) -> bool:
     """5.5.3: lifting a ban takes the ban level (and, by the next rule, the kick level)."""
     if attempt.membership_of(attempt.target) == "ban" and attempt.sender_level < attempt.levels.level("ban"):
-        reject(AuthRule.UNBAN_LEVEL, f"{attempt.event.sender} has less than the ban level")
+        reject(AuthRule.UNBAN_LEVEL, f"{attempt.event.sender!a:.64} has less than the ban level")
     return False
 
 
@@ -123,7 +123,7 @@ def kicker_has_level(attempt: Attempt) -> bool:
     """5.5.4, 5.5.5: kicking takes the kick level and more power than the target."""
     level = attempt.sender_level
     if level < attempt.levels.level("kick") or level <= attempt.target_level:
-        reject(AuthRule.KICK_LEVEL, f"{attempt.event.sender} does not kick {attempt.target}")
+        reject(AuthRule.KICK_LEVEL, f"{attempt.event.sender!a:.64} does not kick {attempt.target!a:.64}")
     return False
 
 
@@ -137,7 +137,7 @@ def banner_has_level(attempt: Attempt) -> bool:
     """5.6.2, 5.6.3: banning takes the ban level and more power than the target."""
     level = attempt.sender_level
     if level < attempt.levels.level("ban") or level <= attempt.target_level:
-        reject(AuthRule.BAN_LEVEL, f"{attempt.event.sender} does not ban {attempt.target}")
+        reject(AuthRule.BAN_LEVEL, f"{attempt.event.sender!a:.64} does not ban {attempt.target!a:.64}")
     return False
 
 
@@ -152,14 +152,18 @@ def knock_is_possible(attempt: Attempt) -> bool:
 def knock_is_for_oneself(attempt: Attempt) -> bool:
     """5.7.2: nobody is made to knock."""
     if attempt.event.sender != attempt.event.state_key:
-        reject(AuthRule.KNOCK_SENDER, f"{attempt.event.sender} does not knock for {attempt.target}")
+        reject(
+            AuthRule.KNOCK_SENDER, f"{attempt.event.sender!a:.64} does not knock for {attempt.target!a:.64}"
+        )
     return False
 
 
 def knocker_is_outside(attempt: Attempt) -> bool:
     """5.7.3, 5.7.4: neither the banned, the invited nor the joined knock."""
     if (membership := attempt.membership_of(attempt.event.sender)) in {"ban", "invite", "join"}:
-        reject(AuthRule.KNOCK_MEMBERSHIP, f"{attempt.event.sender} has the membership {membership}")
+        reject(
+            AuthRule.KNOCK_MEMBERSHIP, f"{attempt.event.sender!a:.64} has the membership {membership!a:.64}"
+        )
     return False
 
 
@@ -170,4 +174,4 @@ def membership_is_known(attempt: Attempt) -> bool:
 
 def _sender_is_joined(attempt: Attempt, rule: AuthRule) -> None:
     if attempt.membership_of(attempt.event.sender) != "join":
-        reject(rule, f"{attempt.event.sender} is not joined")
+        reject(rule, f"{attempt.event.sender!a:.64} is not joined")

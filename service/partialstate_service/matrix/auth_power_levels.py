@@ -12,7 +12,7 @@ from partialstate_service.matrix.power_levels import DEFAULT_LEVELS, read_level,
 def sender_is_joined(attempt: Attempt) -> bool:
     """6: only members send."""
     if attempt.membership_of(attempt.event.sender) != "join":
-        reject(AuthRule.SENDER_JOINED, f"{attempt.event.sender} is not joined")
+        reject(AuthRule.SENDER_JOINED, f"{attempt.event.sender!a:.64} is not joined")
     return False
 
 
@@ -21,7 +21,9 @@ def sender_has_required_level(attempt: Attempt) -> bool:
     event = attempt.event
     required = attempt.levels.required_level(event.type, is_state=event.state_key is not None)
     if (level := attempt.sender_level) < required:
-        reject(AuthRule.REQUIRED_LEVEL, f"{event.sender} has {level} of {required} for {event.type!a:.64}")
+        reject(
+            AuthRule.REQUIRED_LEVEL, f"{event.sender!a:.64} has {level} of {required} for {event.type!a:.64}"
+        )
     return False
 
 
@@ -29,7 +31,10 @@ def state_key_is_senders(attempt: Attempt) -> bool:
     """9: state that is named like a user is that user's alone."""
     event = attempt.event
     if event.state_key is not None and event.state_key.startswith("@") and event.state_key != event.sender:
-        reject(AuthRule.STATE_KEY_OWNER, f"{event.sender} does not set the state of {event.state_key!a:.64}")
+        reject(
+            AuthRule.STATE_KEY_OWNER,
+            f"{event.sender!a:.64} does not set the state of {event.state_key!a:.64}",
+        )
     return False
 
 

@@ -18,7 +18,7 @@ def join_of_restricted_room_is_authorised(attempt: Attempt) -> bool:
     if not isinstance(voucher, str):
         reject(AuthRule.JOIN_AUTHORISED, "nobody authorised the restricted join")
     if attempt.membership_of(voucher) != "join":
-        reject(AuthRule.JOIN_AUTHORISED, f"{voucher}, who authorised the join, is not joined")
+        reject(AuthRule.JOIN_AUTHORISED, f"{voucher!a:.64}, who authorised the join, is not joined")
     if attempt.levels.user_level(voucher) < attempt.levels.level("invite"):
-        reject(AuthRule.JOIN_AUTHORISED, f"{voucher}, who authorised the join, may not invite")
+        reject(AuthRule.JOIN_AUTHORISED, f"{voucher!a:.64}, who authorised the join, may not invite")
     return True

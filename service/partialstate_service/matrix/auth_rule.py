@@ -95,10 +95,14 @@ class AuthRule(Enum):
         return f"{_SPECIFICATION.format(version=self.room_version)}, {self.number}"
 
 
+_MAX_TEXT_CHARS = 300
+
+
 class AuthRejectionError(Exception):
-    """An event is not authorised: the rule that rejects it, and the facts of the case in words."""
+    """An event is not authorised: the rule that rejects it, and the facts of the case in words, short and in ASCII."""
 
     def __init__(self, rule: AuthRule, text: str) -> None:
         self.rule = rule
-        self.text = text
-        super().__init__(f"{rule.name}: {text}")
+        # A level can have thousands of digits.
+        self.text = text[:_MAX_TEXT_CHARS]
+        super().__init__(f"{rule.name}: {self.text}")

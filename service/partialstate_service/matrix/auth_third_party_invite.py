@@ -16,7 +16,7 @@ from partialstate_service.matrix.signing import verify_json_signature
 def third_party_target_is_not_banned(attempt: Attempt) -> bool:
     """5.4.1.1: a ban holds against third-party invites too."""
     if attempt.membership_of(attempt.target) == "ban":
-        reject(AuthRule.THIRD_PARTY_BANNED, f"{attempt.target} is banned")
+        reject(AuthRule.THIRD_PARTY_BANNED, f"{attempt.target!a:.64} is banned")
     return False
 
 
@@ -39,7 +39,7 @@ def third_party_mxid_is_target(attempt: Attempt) -> bool:
     """5.4.1.4: the invited user is the one that the identity server signed."""
     signed = third_party_signed(attempt.event) or {}
     if signed.get("mxid") != attempt.event.state_key:
-        reject(AuthRule.THIRD_PARTY_MXID, f"the signed object is not for {attempt.target}")
+        reject(AuthRule.THIRD_PARTY_MXID, f"the signed object is not for {attempt.target!a:.64}")
     return False
 
 
@@ -54,7 +54,7 @@ def third_party_sender_is_inviter(attempt: Attempt) -> bool:
     """5.4.1.6: who made the invite is who sends its fulfilment."""
     invite = _invite(attempt)
     if invite is None or invite.sender != attempt.event.sender:
-        reject(AuthRule.THIRD_PARTY_SENDER, f"the third-party invite is not of {attempt.event.sender}")
+        reject(AuthRule.THIRD_PARTY_SENDER, f"the third-party invite is not of {attempt.event.sender!a:.64}")
     return False
 
 
@@ -79,7 +79,9 @@ def third_party_signature_is_valid(attempt: Attempt) -> bool:
 def third_party_inviter_has_level(attempt: Attempt) -> bool:
     """7.1: making a third-party invite takes the invite level and nothing else."""
     if attempt.sender_level < attempt.levels.level("invite"):
-        reject(AuthRule.THIRD_PARTY_INVITE_LEVEL, f"{attempt.event.sender} has less than the invite level")
+        reject(
+            AuthRule.THIRD_PARTY_INVITE_LEVEL, f"{attempt.event.sender!a:.64} has less than the invite level"
+        )
     return True
 
 

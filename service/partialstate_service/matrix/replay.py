@@ -242,12 +242,12 @@ class _EitherSet:
 def _unavailable(lacking: EventId | None) -> AuthRejectionError | None:
     if lacking is None:
         return None
-    text = f"its auth chain needs {lacking!a}, which is not to be had"
+    text = f"its auth chain needs {lacking!a:.100}, which is not to be had"
     return AuthRejectionError(AuthRule.AUTH_EVENTS_REJECTED, text)
 
 
 def _circular(event: Event) -> AuthRejectionError:
-    text = f"{event.event_id!a} precedes itself: a forgery, as only room versions 1 and 2 permit"
+    text = f"{event.event_id!a:.100} precedes itself: a forgery, as only room versions 1 and 2 permit"
     return AuthRejectionError(AuthRule.AUTH_EVENTS_REJECTED, text)
 
 

@@ -41,7 +41,7 @@ class CrossCheck:
         winner, count = votes.most_common(1)[0]
         others = len(opinions) - votes[opinions[server]]
         note = (
-            f"{others} of {len(opinions)} servers tell another state after {snapshot.after!a} than {server}"
+            f"{others} of {len(opinions)} servers tell another state after {snapshot.after!a:.100} than {server}"
         )
         if count * 2 <= len(opinions):
             winner = opinions.get(self._sources.joined_via or server, opinions[server])

@@ -51,7 +51,7 @@ class RecordedAuth:
             await self._fetch(is_over=is_over)
         if still_missing := self._replay.missing_auth_events():
             raise NoServerLeftError(
-                f"{len(still_missing)} auth events of recorded events cannot be had, such as {min(still_missing)!a}"
+                f"{len(still_missing)} auth events of recorded events cannot be had, such as {min(still_missing)!a:.100}"
             )
 
     async def _fetch(self, *, is_over: bool) -> None:
@@ -86,7 +86,7 @@ class RecordedAuth:
         for event_id, gaps in self._replay.auth_gaps().items():
             if lacking := gaps & unknown:
                 await self._renounce(event_id, min(lacking))
-                self._on_finding(f"no server knows {min(lacking)!a}: what needs it for its auth is rejected")
+                self._on_finding(f"no server knows {min(lacking)!a:.100}: what needs it for its auth is rejected")
 
     async def _renounce_endless(self, sought: AbstractSet[EventId], needs: Counter[EventId]) -> None:
         """Reject what has needed most of what was sought: whoever may speak in a room may invent a chain without end."""
@@ -96,7 +96,7 @@ class RecordedAuth:
             if needs[event_id] >= fair_share:
                 await self._renounce(event_id, min(gaps - sought))
                 self._on_finding(
-                    f"{event_id!a} is rejected: its auth chain is longer than what is fetched for it"
+                    f"{event_id!a:.100} is rejected: its auth chain is longer than what is fetched for it"
                 )
 
     async def _renounce(self, event_id: EventId, lacking: EventId) -> None:

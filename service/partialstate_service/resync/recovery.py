@@ -76,7 +76,7 @@ class Recovery:
         except NoServerLeftError as error:
             if needed or not error.is_unknown or self._waited_s() < self._policy.prev_patience_s:
                 raise
-            note = f"no server knows {after!a}: what names it is judged by its other prev events"
+            note = f"no server knows {after!a:.100}: what names it is judged by its other prev events"
             nothing = frozenset[EventId]()
             return Snapshot(after, SharedState(), EventIds(self._held.events), nothing, note=note)
 

@@ -58,7 +58,7 @@ def build_state(
             continue
         kind, state_key = events.slot(event_id)
         if state_key is None:
-            raise SnapshotRefusedError(f"the state contains {event_id!a}, which is no state event")
+            raise SnapshotRefusedError(f"the state contains {event_id!a:.100}, which is no state event")
         key = (kind, state_key)
         if key in state:
             raise SnapshotRefusedError(f"the state contains two events for {key!a:.128}")

@@ -62,14 +62,14 @@ class StateVerification:
         if lone := self._fetcher.doubtful.lone():
             if not trusts_lone_copies:
                 text = (
-                    f"{len(lone)} events came in bad form, such as {min(lone)!a}, and from nobody else in any"
+                    f"{len(lone)} events came in bad form, such as {min(lone)!a:.100}, and from nobody else in any"
                 )
                 raise LoneCopiesError(text)
             await self._fetcher.settle_altered(lone)
         unverifiable = self._unverifiable(needed)
         if gone := missing & needed:
             raise SnapshotRefusedError(
-                f"{len(gone)} events of the state cannot be had, such as {min(gone)!a}"
+                f"{len(gone)} events of the state cannot be had, such as {min(gone)!a:.100}"
             )
         wanted = needed - unverifiable.keys() if unverifiable else needed
         closure = await self._complete_auth_chains(wanted, named=named)
@@ -124,12 +124,12 @@ class StateVerification:
         if missing:
             needs = KeysNeededError if missing <= keyless.keys() else SnapshotRefusedError
             raise needs(
-                f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)!a}"
+                f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)!a:.100}"
             )
         for event in unverifiable.values():
             needs = KeysNeededError if event.event_id in keyless else SnapshotRefusedError
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
-                raise needs(f"{event.event_id!a} of type {event.type!a:.64} cannot be verified")
+                raise needs(f"{event.event_id!a:.100} of type {event.type!a:.64} cannot be verified")
 
     async def _complete_auth_chains(self, wanted: Collection[EventId], *, named: int) -> AuthClosure:
         """Fetch what the auth closure lacks: some servers send the auth chain of something else.

@@ -24,6 +24,7 @@ from partialstate_service.resync.token_bucket import TokenBucket
 from partialstate_service.store.protocol import Lease, Mirror
 
 _log = structlog.get_logger()
+_MAX_REASON_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,11 @@ class Workers:
                 due_ms = max(resync.sources.next_available_ms() or 0, now_ms + 1000)
                 resync.board.failed(str(error), due_ms)
                 await resync.report(RoomStatus.STALLED)
-                log.info("room stalled", retry_in_s=round((due_ms - now_ms) / 1000, 1), reason=str(error))
+                log.info(
+                    "room stalled",
+                    retry_in_s=round((due_ms - now_ms) / 1000, 1),
+                    reason=str(error)[:_MAX_REASON_CHARS],
+                )
             else:
                 return None
         return due_ms
