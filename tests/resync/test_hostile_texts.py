@@ -130,7 +130,9 @@ def test_a_rejection_is_short_whatever_the_numbers_in_it_are():
     assert len(str(AuthRejectionError(AuthRule.REQUIRED_LEVEL, "9" * 4000))) <= MAX_CHARS + 40
 
 
-PEER_VALUES = r"sender|target|room_id|event_id|state_key|type|voucher|domain|membership|user|key|value|redacts|rule"
+PEER_VALUES = (
+    r"sender|target|room_id|event_id|state_key|type|voucher|domain|membership|user|key|value|redacts|rule"
+)
 
 
 def test_no_text_of_a_rejection_shows_a_peer_s_value_as_it_is():

@@ -40,9 +40,7 @@ class CrossCheck:
         votes = Counter(opinions.values())
         winner, count = votes.most_common(1)[0]
         others = len(opinions) - votes[opinions[server]]
-        note = (
-            f"{others} of {len(opinions)} servers tell another state after {snapshot.after!a:.100} than {server}"
-        )
+        note = f"{others} of {len(opinions)} servers tell another state after {snapshot.after!a:.100} than {server}"
         if count * 2 <= len(opinions):
             winner = opinions.get(self._sources.joined_via or server, opinions[server])
         if winner == opinions[server]:

@@ -86,7 +86,9 @@ class RecordedAuth:
         for event_id, gaps in self._replay.auth_gaps().items():
             if lacking := gaps & unknown:
                 await self._renounce(event_id, min(lacking))
-                self._on_finding(f"no server knows {min(lacking)!a:.100}: what needs it for its auth is rejected")
+                self._on_finding(
+                    f"no server knows {min(lacking)!a:.100}: what needs it for its auth is rejected"
+                )
 
     async def _renounce_endless(self, sought: AbstractSet[EventId], needs: Counter[EventId]) -> None:
         """Reject what has needed most of what was sought: whoever may speak in a room may invent a chain without end."""
