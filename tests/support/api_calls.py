@@ -27,12 +27,20 @@ async def asked(method: Any, request: Any) -> Any:
         return await method(request, timeout=CALL_S)
     except grpc.aio.AioRpcError as error:
         raised = error
-    status = rpc_status.from_call(raised)
-    if raised.code() in _LOST or status is None:  # what gRPC says by itself has no details
+    reason = reason_of(raised)
+    if raised.code() in _LOST or not reason:  # what gRPC says by itself has no reason
         raise LostAnswerError from raised
+    return (reason,)
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Return the reason of an error of the API, "" for one that gRPC made itself."""
+    status = rpc_status.from_call(error)
+    if status is None:
+        return ""
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
-    return (info.reason,)
+    return str(info.reason)
 
 
 async def done(call: Awaitable[Any]) -> Answer:

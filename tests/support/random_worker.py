@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from partialstate_service.domain.errors import LeaseLostError, StoreUnavailableError
+from partialstate_service.domain.errors import LeaseLostError, RoomNotPartialError, StoreUnavailableError
 from partialstate_service.domain.ids import EventId
 from support.api import Api
 from support.api_calls import Answer, LostAnswerError
@@ -25,6 +25,8 @@ async def resync(api: Api, rooms: Sequence[Room], rng: random.Random) -> None:
         pending = [
             event.event_id for event in await registry.recorded_events(lease.room_id) if not event.resolved
         ]
+    except RoomNotPartialError:
+        return  # it has ended since it was claimed
     except StoreUnavailableError as error:
         raise LostAnswerError from error
     chosen = pending if rng.random() < 0.7 else pending[: len(pending) // 2]
