@@ -1,10 +1,12 @@
 """A check is answered by a read that was issued after it arrived."""
 
 import asyncio
+import time
 
 import pytest
 from partialstate_service.domain.errors import StoreUnavailableError
 from partialstate_service.domain.ids import EventId, Revision
+from partialstate_service.store import read_index
 from partialstate_service.store.keys import Keys
 from partialstate_service.store.read_index import ReadIndex
 
@@ -104,3 +106,60 @@ async def test_a_failed_read_fails_those_who_waited_for_it_only(parts):
     answer, reply, _ = await server.issued.get()
     answer.set_result(reply)
     await lucky
+
+
+class CountingServer(HeldServer):
+    """A server that answers at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = 0
+
+    async def run(self, name, keys, arguments):
+        self.reads += 1
+        return [b"store", b"0", b"chain", b"1", b"1", [], []]
+
+
+@pytest.fixture
+async def counted():
+    server = CountingServer()
+
+    async def follow(reading):
+        return True
+
+    index = ReadIndex(server, Keys("mps"), follow, lambda: Revision(0))
+    task = asyncio.create_task(index.run())
+    yield server, index
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_checks_that_come_one_at_a_time_never_wait_for_others(counted, monkeypatch):
+    server, index = counted
+    monkeypatch.setattr(read_index, "_BETWEEN_READS_S", 3600)
+    async with asyncio.timeout(10):
+        for _ in range(100):
+            await index.read(())
+    assert server.reads == 100
+
+
+async def test_checks_that_come_together_share_few_reads(counted, monkeypatch):
+    server, index = counted
+    monkeypatch.setattr(read_index, "_BETWEEN_READS_S", 0.05)
+    begun_s = time.monotonic()
+
+    async def caller():
+        while time.monotonic() - begun_s < 0.5:
+            await index.read(())
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(caller() for _ in range(8)))
+    assert 1 < server.reads <= 12
+    # Once they come one at a time again, none waits for long.
+    for _ in range(10):
+        await index.read(())
+    monkeypatch.setattr(read_index, "_BETWEEN_READS_S", 3600)
+    async with asyncio.timeout(10):
+        for _ in range(100):
+            await index.read(())

@@ -14,10 +14,11 @@ from partialstate_service.store.server import Server
 # What one read may carry; Lua unpacks some thousands of values at most.
 _ENTRIES = 1_000
 _EVENT_IDS = 4_000
-# While checks come many at a time, a read waits until that many passes of the event loop bring no other check, or
-# until so many wait for it: reads cost more than checks do. A lone check never waits.
-_QUIET_PASSES = 8
-_ENOUGH_READERS = 24
+# While several checks come at a time, reads are so far apart: a read costs as much as half a check, whoever shares it. A
+# lone check never waits.
+_BETWEEN_READS_S = 0.001
+_CROWDED_READS = 8
+"""For how many reads checks that came at the same time let others be expected to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class ReadIndex:
         self._position = position
         self._waiting: _Batch | None = None
         self._wanted = asyncio.Event()
+        self._issued_s = float("-inf")
         self.current_as_of_s = float("-inf")
         """The monotonic time at which the replica was known to be current."""
 
@@ -100,10 +102,12 @@ class ReadIndex:
     async def run(self) -> None:
         """Serve the readers, until cancelled."""
         batch = _Batch()
+        crowded = 0
         try:
             while True:
                 await self._wanted.wait()
-                if len(batch.readers) > 1:
+                crowded = _CROWDED_READS if len(batch.readers) > 1 else crowded - 1
+                if crowded > 0:
                     await self._gather()
                 self._wanted.clear()
                 assert self._waiting is not None
@@ -118,17 +122,13 @@ class ReadIndex:
                 self._waiting.cancel()
 
     async def _gather(self) -> None:
-        """Return once no more readers come for the moment."""
-        assert self._waiting is not None
-        readers = self._waiting.readers
-        count, quiet = len(readers), 0
-        while quiet < _QUIET_PASSES and count < _ENOUGH_READERS:
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if len(readers) == count else 0
-            count = len(readers)
+        """Let readers come together for a while after the last read."""
+        wait_s = self._issued_s + _BETWEEN_READS_S - time.monotonic()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
 
     async def _read(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
-        issued_s = time.monotonic()
+        issued_s = self._issued_s = time.monotonic()
         rooms: dict[EventId, RoomId] = {}
         reading = await self._issue(event_ids[:_EVENT_IDS])
         for first in range(0, len(event_ids), _EVENT_IDS):
