@@ -51,7 +51,7 @@ async def test_while_nobody_else_answers_the_room_waits_for_those_who_may(store,
         joined = await resync.join()
         with store.mirror.waking(joined.room_id) as changed:
             while (
-                "came in bad form"
+                "from one server alone"
                 not in (room := await store.registry.get(joined.room_id)).progress.last_failure
             ):
                 await changed.wait(1.0)

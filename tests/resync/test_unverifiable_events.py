@@ -65,9 +65,17 @@ async def test_a_room_can_be_told_to_wait_for_keys_and_completes_once_they_are_t
         assert room.status is RoomStatus.RESYNCING
         assert room.progress.next_attempt_ms is not None
         assert room.progress.keys_missing_since_ms is not None
+        async with asyncio.timeout(20):
+            with store.mirror.waking(joined.room_id) as changed:
+                while (await store.registry.get(joined.room_id)).progress.attempts < 4:
+                    await changed.wait(1.0)
         remember_keys(running)
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         await assert_exact(resync, joined)
+        # Once from the server that told the state and once from another: no attempt fetches again what lacks only keys.
+        assert running.residents.log.count(Endpoint.STATE) <= 2
+        fetched = [r.uri for r in running.residents.log.requests if r.endpoint is Endpoint.EVENT]
+        assert len(fetched) == len(set(fetched))
         async with asyncio.timeout(20):
             with store.mirror.waking(joined.room_id) as changed:
                 while (room := await store.registry.get(joined.room_id)).progress.last_failure:

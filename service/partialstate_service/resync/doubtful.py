@@ -29,8 +29,8 @@ class Doubtful:
     """Their cores."""
     altered: dict[EventId, FetchedEvent] = field(default_factory=dict)
     """Redacted copies of well-signed events whose content is not what was signed."""
-    _spoilt_by: dict[EventId, set[ServerName]] = field(default_factory=dict)
-    """Who has sent them in bad form."""
+    _senders: dict[EventId, set[ServerName]] = field(default_factory=dict)
+    """Who has sent copies."""
 
     def ids(self) -> set[EventId]:
         """Return the ids of all of them."""
@@ -41,12 +41,12 @@ class Doubtful:
         return {*self.badly_signed, *self.altered}
 
     def lone(self) -> set[EventId]:
-        """Return those of the spoilt that one server alone has sent: it may have spoilt them itself."""
-        return {event_id for event_id in self.spoilt() if len(self._spoilt_by[event_id]) == 1}
+        """Return those that one server alone has sent: it may have spoilt them itself, or made them up."""
+        return {event_id for event_id in self.ids() if len(self._senders.get(event_id, ())) == 1}
 
-    def is_spoilt_by(self, event_id: EventId, server: ServerName) -> bool:
-        """Whether *server* has sent a spoilt copy."""
-        return server in self._spoilt_by.get(event_id, ())
+    def is_sent_by(self, event_id: EventId, server: ServerName) -> bool:
+        """Whether *server* has sent a doubtful copy."""
+        return server in self._senders.get(event_id, ())
 
     def note(
         self,
@@ -64,18 +64,19 @@ class Doubtful:
                 continue
             if event.hash_matches:
                 intact[event.event_id] = event
-            elif self._note_spoilt(event.event_id, sent_by):
+            elif self._note_sender(event.event_id, sent_by):
                 self.altered[event.event_id] = event
                 self._forget(event.event_id, self.key_unknown, self.badly_signed)
         for event_id in intact:
             self._forget(event_id, self.key_unknown, self.badly_signed, self.altered)
         for event in result.badly_signed:
-            if self._is_wanted(event.event_id, asked_for, intact) and self._note_spoilt(
+            if self._is_wanted(event.event_id, asked_for, intact) and self._note_sender(
                 event.event_id, sent_by
             ):
                 self._keep_core(event, self.badly_signed)
         for event in result.key_unknown:
             if self._is_wanted(event.event_id, asked_for, intact):
+                self._note_sender(event.event_id, sent_by)
                 self._keep_core(event, self.key_unknown)
         return list(intact.values())
 
@@ -91,12 +92,12 @@ class Doubtful:
     ) -> bool:
         return event_id in asked_for and event_id not in intact and not self.is_held(event_id)
 
-    def _note_spoilt(self, event_id: EventId, sent_by: Callable[[EventId], ServerName | None]) -> bool:
-        """Note who has sent a spoilt copy; return whether that is known."""
+    def _note_sender(self, event_id: EventId, sent_by: Callable[[EventId], ServerName | None]) -> bool:
+        """Note who has sent a copy; return whether that is known."""
         server = sent_by(event_id)
         if server is None:
             return False
-        self._spoilt_by.setdefault(event_id, set()).add(server)
+        self._senders.setdefault(event_id, set()).add(server)
         return True
 
     def _forget(self, event_id: EventId, *among: dict[EventId, Any]) -> None:

@@ -17,6 +17,7 @@ from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.resync.doubtful import Doubtful
 from partialstate_service.resync.event_requests import EventRequests
 from partialstate_service.resync.held import HeldEvents
+from partialstate_service.resync.keyless_copies import KeylessCopies
 from partialstate_service.resync.some_ahead import some_ahead
 from partialstate_service.resync.sources import Sources
 from partialstate_service.resync.verifier import CHUNK_EVENTS, Verification, Verifier
@@ -54,6 +55,7 @@ class Fetcher:
         sources: Sources,
         verifier: Verifier,
         held: HeldEvents,
+        keyless: KeylessCopies,
         on_progress: Callable[[int, int], object],
     ) -> None:
         self._room_id = room_id
@@ -62,6 +64,9 @@ class Fetcher:
         self._sources = sources
         self._verifier = verifier
         self._held = held
+        self._keyless = keyless
+        # Of what copies are used that were fetched for an earlier state or attempt.
+        self._reused: AbstractSet[EventId] = frozenset()
         self._on_progress = on_progress
         self.doubtful = Doubtful(room_id, version, held.__contains__)
         self._fetched = 0
@@ -82,6 +87,7 @@ class Fetcher:
         """
         everything = {*ids.pdu_ids, *ids.auth_chain_ids, after}
         self.doubtful = Doubtful(self._room_id, self._version, self._held.__contains__)
+        await self._reuse(await asyncio.to_thread(self._missing, everything))
         missing = await asyncio.to_thread(self._missing, everything)
         if _is_much(missing, everything):
             await self._fetch_state(server, after, missing, named=len(everything))
@@ -92,6 +98,17 @@ class Fetcher:
         await self._fetch_events(missing, self._servers_for_event(server))
         await self._dispel_doubts(server, after, everything)
         return (await asyncio.to_thread(self._missing, everything)).keys()
+
+    async def _reuse(self, missing: Mapping[EventId, EventId]) -> None:
+        """Look whether there are keys by now for copies that were fetched before."""
+        copies = self._keyless.of(self._room_id, missing)
+        bodies = list(copies.values())
+        for start in range(0, len(bodies), _REQUESTED_EVENTS):
+            result = await self._verified(bodies[start : start + _REQUESTED_EVENTS], missing)
+            # What proves to be spoilt was sent by nobody knows whom, and is fetched anew.
+            await self._hold(result, missing, lambda _: None)
+        await self._held.flush()
+        self._reused = copies.keys() & self.doubtful.key_unknown.keys()
 
     async def fetch_events(
         self, wanted: Iterable[EventId], *, at_most: int = _SERVERS_PER_EVENT
@@ -108,10 +125,10 @@ class Fetcher:
     async def _dispel_doubts(self, server: ServerName, after: EventId, wanted: set[EventId]) -> None:
         """Ask others for what *server* sent in a form that anybody can make of a good event.
 
-        Signatures can be broken and content can be changed without changing an event's id; what does not verify
-        counts only once others have sent it too.
+        Signatures can be broken and content can be changed without changing an event's id, and events can be made up in
+        the name of servers that never were; what does not verify counts only once others have sent it too.
         """
-        doubtful = _same(self.doubtful.ids() & wanted)
+        doubtful = _same((self.doubtful.ids() & wanted) - self._reused)
         answers = 0
         for other in self._servers_for_event(None, without=server, at_most=_SERVERS_IN_DOUBT):
             if not doubtful or answers == _ANSWERS_IN_DOUBT:
@@ -124,11 +141,13 @@ class Fetcher:
             else:
                 await self._fetch_events(doubtful, [other])
             answers += self._has_answered(other, doubtful)
-            doubtful = _same(self.doubtful.spoilt() & wanted)
-        await self.settle_altered(wanted - self.doubtful.lone())
+            doubtful = _same((self.doubtful.spoilt() | self.doubtful.lone()) & wanted)
+        lone = self.doubtful.lone()
+        self._keyless.forget(self._room_id, lone)
+        await self.settle_altered(wanted - lone)
 
     def _has_answered(self, server: ServerName, doubtful: Iterable[EventId]) -> bool:
-        return any(e in self._held or self.doubtful.is_spoilt_by(e, server) for e in doubtful)
+        return any(e in self._held or self.doubtful.is_sent_by(e, server) for e in doubtful)
 
     async def settle_altered(self, wanted: AbstractSet[EventId]) -> None:
         """Hold the redacted copies of *wanted* events, which nobody has unaltered."""
@@ -148,6 +167,7 @@ class Fetcher:
         while left:
             batch = left[:_REQUESTED_EVENTS]
             bodies = await requests.bodies(batch)
+            self._fetched += len(bodies)
             await self._hold(await self._verified(bodies, wanted), wanted, requests.sent_by)
             # Another server may have in good form what came in bad form or not at all; a key is seldom what differs.
             again = (e for e in batch if e not in self._held and e not in self.doubtful.key_unknown)
@@ -190,6 +210,7 @@ class Fetcher:
         ):
             async for elements in arrivals:
                 count += len(elements)
+                self._fetched += len(elements)
                 if count > 2 * named + _REQUESTED_EVENTS:
                     text = f"/state has many more events than the {named} that are needed"
                     raise FederationError(Outcome.INVALID, server, text=text)
@@ -210,7 +231,6 @@ class Fetcher:
         wanted: WantedKeys | None = None,
     ) -> Verification:
         """Verify *bodies*; each event that was asked for is known by that id."""
-        self._fetched += len(bodies)
         notaries = self._sources.available(at_most=_NOTARIES)
         return await self._verifier.verify(
             bodies, self._version, self._room_id, notaries, known_ids=asked_for, wanted=wanted
@@ -225,6 +245,9 @@ class Fetcher:
         """Hold what is beyond doubt. Events that nobody asked for are not held."""
         intact = self.doubtful.note(result, asked_for, sent_by)
         await self._held.add_verified(intact)
+        for event in result.key_unknown:
+            if event.event_id in self.doubtful.key_unknown:
+                self._keyless.keep(self._room_id, event.event_id, event.json)
         self._on_progress(self._fetched, self._held.verified)
 
 

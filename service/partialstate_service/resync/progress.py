@@ -63,6 +63,11 @@ class ProgressBoard:
             self._progress = replace(self._progress, keys_missing_since_ms=now_ms)
         return since_ms
 
+    def has_lacked_keys_for(self, patience_ms: int, now_ms: int) -> bool:
+        """Whether that is so for at least *patience_ms*."""
+        since_ms = self._progress.keys_missing_since_ms
+        return since_ms is not None and now_ms - since_ms >= patience_ms
+
     def verified_state(self) -> None:
         """Say that a state was fetched and verified, as far as keys allow."""
         self._has_verified = True

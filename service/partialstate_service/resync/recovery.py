@@ -109,7 +109,7 @@ class Recovery:
     async def _told_alone(
         self, server: ServerName, refusal: LoneCopiesError, after: EventId, search: "_Search"
     ) -> Snapshot | None:
-        """Return the state in bad form that one server alone tells, once it is clear that nobody else will."""
+        """Return the state that cannot be verified and one server alone tells, once it is clear that nobody else will."""
         if len(self._sources) > 1 and not self._patience_is_over():
             raise EvidenceAwaitedError(str(refusal))
         return await self._told_by(server, after, search, is_alone=True)
@@ -170,7 +170,7 @@ class _Search:
     """The first state with what should not be in it."""
     keys_needed: KeysNeededError | None = None
     lone: tuple[ServerName, LoneCopiesError] | None = None
-    """The first server with a state in bad form that nobody else told."""
+    """The first server with a state of which it alone has sent what cannot be verified."""
     opinions: int = 0
     """How many servers told a state that another's may be better than."""
     is_cut_short: bool = False

@@ -19,7 +19,7 @@ class KeysNeededError(SnapshotRefusedError):
 
 
 class LoneCopiesError(SnapshotRefusedError):
-    """Events of a state came in a form that anybody can make of a good one, and no other server has sent its copy."""
+    """Events of a state, which cannot be verified, came from one server alone; it may have spoilt them or made them up."""
 
 
 class EvidenceAwaitedError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, ServerName
-from partialstate_service.domain.rooms import PartialRoom, ResyncStage, RoomStatus
+from partialstate_service.domain.rooms import ResyncStage, RoomStatus
 from partialstate_service.federation.protocol import ResidentServers
 from partialstate_service.matrix.parsing import parse_event_bytes
 from partialstate_service.matrix.replay import Replay, Replayed
@@ -18,6 +18,7 @@ from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.fetcher import Fetcher
 from partialstate_service.resync.held import HeldEvents
 from partialstate_service.resync.join_response import JoinResponse
+from partialstate_service.resync.keyless_copies import KeylessCopies
 from partialstate_service.resync.progress import ProgressBoard
 from partialstate_service.resync.recorded_auth import RecordedAuth
 from partialstate_service.resync.recovered_log import RecoveredLog
@@ -25,7 +26,7 @@ from partialstate_service.resync.recovery import Recovery
 from partialstate_service.resync.recovery_errors import EvidenceAwaitedError, NoServerLeftError
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.seeds import summarise
-from partialstate_service.resync.sources import Sources
+from partialstate_service.resync.sources import sources_of
 from partialstate_service.resync.spare_events import SpareEvents
 from partialstate_service.resync.state_verification import StateVerification
 from partialstate_service.resync.verifier import Verifier
@@ -60,6 +61,7 @@ class ResyncServices:
     policy: ResyncPolicy
     now_ms: Callable[[], int]
     jitter: Jitter
+    keyless: KeylessCopies = field(default_factory=KeylessCopies)
 
 
 class RoomResync:
@@ -71,7 +73,13 @@ class RoomResync:
         self._checkpoint = checkpoint
         self._room = checkpoint.room
         self._version = room_version(self._room.room_version)
-        self.sources = _sources(services, self._room)
+        self.sources = sources_of(
+            self._room,
+            own_name=services.own_name,
+            policy=services.policy.cooldown,
+            now_ms=services.now_ms,
+            jitter=services.jitter,
+        )
         self._reporting = asyncio.Lock()
         self.board = ProgressBoard(self._room.progress, self.sources)
         self._held = HeldEvents(services.registry, services.bulk, lease, self._version)
@@ -89,6 +97,7 @@ class RoomResync:
             sources=self.sources,
             verifier=self._verifier,
             held=self._held,
+            keyless=services.keyless,
             on_progress=self.board.count,
         )
         self._decisions = Decisions(services.registry, services.bulk, lease, checkpoint, self._held)
@@ -194,10 +203,14 @@ class RoomResync:
 
     def _new_recovery(self, create_id: EventId) -> Recovery:
         policy = self._services.policy.recovery
+        patience_ms = int(policy.key_patience_s * 1000)
+        if policy.omit_unverifiable and self.board.has_lacked_keys_for(patience_ms, self._services.now_ms()):
+            # What is left out now is judged by what servers send now.
+            self._services.keyless.forget(self._lease.room_id)
 
         def patience_is_over() -> bool:
             now_ms = self._services.now_ms()
-            return now_ms - self.board.keys_missing(now_ms) >= policy.key_patience_s * 1000
+            return now_ms - self.board.keys_missing(now_ms) >= patience_ms
 
         states = StateVerification(
             fetcher=self._fetcher,
@@ -285,16 +298,3 @@ class RoomResync:
 
 _FAILED_PREVS = 10
 """After how many prev events whose state nobody gives an attempt ends: inventing them costs nothing, asking does."""
-
-
-def _sources(services: ResyncServices, room: PartialRoom) -> Sources:
-    return Sources(
-        own_name=services.own_name,
-        joined_via=room.joined_via,
-        servers=room.servers,
-        records=room.progress.servers,
-        registered_at_ms=room.registered_at_ms,
-        policy=services.policy.cooldown,
-        now_ms=services.now_ms,
-        jitter=services.jitter,
-    )

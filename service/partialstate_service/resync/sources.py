@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 from heapq import nsmallest
 
 from partialstate_service.domain.ids import ServerName
-from partialstate_service.domain.rooms import ServerRecord
+from partialstate_service.domain.rooms import PartialRoom, ServerRecord
 from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.resync.cooldown import CooldownPolicy, Jitter, cooldown_s
 
@@ -124,3 +124,24 @@ class Sources:
         if server == self.joined_via:
             return (1, 0, 0.0)
         return (2 if record is not None else 3, 0, self._dice[server])
+
+
+def sources_of(
+    room: PartialRoom,
+    *,
+    own_name: ServerName,
+    policy: CooldownPolicy,
+    now_ms: Callable[[], int],
+    jitter: Jitter,
+) -> Sources:
+    """Return the candidates of *room*, with what they answered in earlier attempts."""
+    return Sources(
+        own_name=own_name,
+        joined_via=room.joined_via,
+        servers=room.servers,
+        records=room.progress.servers,
+        registered_at_ms=room.registered_at_ms,
+        policy=policy,
+        now_ms=now_ms,
+        jitter=jitter,
+    )

@@ -61,7 +61,7 @@ class StateVerification:
         needed = {*ids.pdu_ids, after}
         if lone := self._fetcher.doubtful.lone():
             if not trusts_lone_copies:
-                text = f"{len(lone)} events came in bad form, such as {min(lone)!a:.100}, and from nobody else in any"
+                text = f"{len(lone)} events that cannot be verified, such as {min(lone)!a:.100}, came from one server alone"
                 raise LoneCopiesError(text)
             await self._fetcher.settle_altered(lone)
         unverifiable = self._unverifiable(needed)
