@@ -99,7 +99,7 @@ async def test_one_registry_explains_every_answer(store_url, seed, record_proper
 
 
 FAIL_OVERS = [
-    (cluster_store, 0),
+    pytest.param(cluster_store, 0, marks=pytest.mark.long),
     *(
         pytest.param(topology, seed, marks=pytest.mark.long)
         for topology in (cluster_store, sentinel_store)
