@@ -142,6 +142,11 @@ class ApiModel(RoomModel):
         self.confirmed.add(join)
         return ("held",)
 
+    def answer_confirm_named(self, join: str) -> tuple[Any, ...]:
+        if self.partial and join in self.joins:
+            self.confirmed.add(join)
+        return OK
+
     def answer_reconcile_unnamed(self, listed_at: int) -> tuple[Any, ...]:
         if not self.partial or self.generation > listed_at or self.generation == UNKNOWN:
             return ("no difference",)
