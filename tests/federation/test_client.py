@@ -56,7 +56,7 @@ async def test_state_ids_are_fetched_with_a_signature_over_the_path_as_sent(
     async with https_peer(server_context(ca, ["127.0.0.1"]), answer) as peer, federation() as ours:
         server = ServerName(peer.authority)
         ids = await ours.client.state_ids(server, ROOM, EVENT)
-    assert (ids.pdu_ids, ids.auth_chain_ids) == (("$a", "$b"), ("$c",))
+    assert (ids.pdu_ids, ids.auth_chain_ids) == (("$a", "$b", "$a"), ("$c",))
     (seen,) = peer.seen
     assert seen.raw_path == (
         "/_matrix/federation/v1/state_ids/%21room%2B%2F%C3%BC%3Aexample.org?event_id=%24event%2F%2B%3D%3F%26%3A%2541"

@@ -7,11 +7,8 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from partialstate_service.federation.state_stream import (
-    ElementSplitter,
-    MalformedBodyError,
-    OversizedBodyError,
-)
+from partialstate_service.federation.list_splitter import MalformedBodyError, OversizedBodyError
+from partialstate_service.federation.state_stream import ElementSplitter, StringSplitter
 
 LISTS = ("pdus", "auth_chain")
 Elements = list[tuple[str, bytes]]
@@ -175,3 +172,65 @@ def test_the_fields_are_those_of_the_last_of_repeated_keys():
     splitter = ElementSplitter(["pdus"], max_element_bytes=100, max_elements=10)
     elements = splitter.feed(b'{"pdus":[{"a":1,"a":2},{"a":3,"a":4}]}')
     assert [element.fields for element in elements] == [{"a": 2}, {"a": 4}]
+
+
+def split_strings(body, cuts, **limits):
+    splitter = StringSplitter(
+        ("pdu_ids", "auth_chain_ids"), **({"max_element_bytes": 100, "max_elements": 1000} | limits)
+    )
+    found, start = [], 0
+    for cut in sorted({min(cut, len(body)) for cut in cuts}):
+        splitter._wanted_chars = 1
+        found += splitter.feed(body[start:cut])
+        start = cut
+    return found + splitter.feed(body[start:]) + splitter.finish()
+
+
+@given(
+    pdus=st.lists(st.text(max_size=8), max_size=8),
+    auth=st.lists(st.sampled_from(['a","b', '"', ",", '\\","', ""]), max_size=5),
+    cuts=st.lists(st.integers(0, 300), max_size=8),
+    layout=st.sampled_from([(",", ":"), (", ", ": ")]),
+    ascii_only=st.booleans(),
+)
+def test_any_cut_gives_the_same_strings(pdus, auth, cuts, layout, ascii_only):
+    answer = {"pdu_ids": pdus, "other": [["x", "y"]], "auth_chain_ids": auth}
+    body = json.dumps(answer, separators=layout, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+    with suppress(UnicodeDecodeError):
+        body.decode()
+        expected = [("pdu_ids", text) for text in pdus] + [("auth_chain_ids", text) for text in auth]
+        assert split_strings(body, cuts) == expected
+
+
+@pytest.mark.parametrize("item", [b"1", b"null", b'["a"]', b"{}"])
+@pytest.mark.parametrize("items", [b"%s", b'"a",%s', b'%s,"a","b"', b'"a",%s,"b"'])
+def test_what_is_no_string_is_malformed(items, item):
+    body = b'{"pdu_ids":[' + items % item + b'],"auth_chain_ids":[]}'
+    with pytest.raises(MalformedBodyError):
+        split_strings(body, [])
+
+
+def test_long_strings_and_many_are_refused():
+    with pytest.raises(OversizedBodyError):
+        split_strings(b'{"pdu_ids":["a","' + b"x" * 101 + b'","b"],"auth_chain_ids":[]}', [])
+    with pytest.raises(OversizedBodyError):
+        split_strings(b'{"pdu_ids":["a","b","c","d"],"auth_chain_ids":[]}', [], max_elements=3)
+
+
+@pytest.mark.parametrize(
+    ("splitter", "item", "misleading"),
+    [
+        (StringSplitter, b'"a" ,', b'"\\"","'),
+        (ElementSplitter, b"{} ,", b"{},{},"),
+        (ElementSplitter, b'{"a":[{},{}]},', b""),
+    ],
+)
+def test_no_spelling_makes_the_work_grow_faster_than_the_text(splitter, item, misleading):
+    def seconds(count):
+        body = b'{"pdus":[' + item * count + misleading
+        begun_s = time.process_time()
+        with suppress(MalformedBodyError):
+            splitter(["pdus"], max_element_bytes=10**6, max_elements=10**6).feed(body)
+        return time.process_time() - begun_s
+
+    assert seconds(80_000) < 40 * max(seconds(8_000), 0.005)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event import StateKey
-from partialstate_service.matrix.shared_state import SharedState, differing_keys
+from partialstate_service.matrix.shared_state import SharedState, StateBuilder, differing_keys
 
 keys = st.tuples(st.sampled_from(["m.room.member", "m.room.topic"]), st.sampled_from("abcdefgh"))
 ids = st.sampled_from(["$1", "$2", "$3"]).map(EventId)
@@ -66,3 +66,18 @@ def test_no_change_is_the_same_state() -> None:
 def test_removing_what_is_not_there_changes_nothing() -> None:
     """An absent entry can be removed again."""
     assert SharedState().with_changes({("m.room.topic", ""): None}) == {}
+
+
+@given(states, states)
+def test_what_is_built_is_what_was_added_first(
+    one: dict[StateKey, EventId], other: dict[StateKey, EventId]
+) -> None:
+    """An entry that is there already stays, and is told."""
+    building = StateBuilder()
+    for entries in (one, other):
+        for key, event_id in entries.items():
+            assert building.add(key, event_id) == one.get(key, event_id)
+    built = building.state()
+    assert built == {**other, **one}
+    assert len(built) == len({**other, **one})
+    assert SharedState.of(one).differing_keys(built) == other.keys() - one.keys()

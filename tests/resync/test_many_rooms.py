@@ -40,7 +40,7 @@ class Counting:
         finally:
             self.now[server] -= 1
 
-    async def state_ids(self, server, room, event_id):
+    async def state_ids(self, server, room, event_id, own_id):
         async with self._counted(server):
             return StateIds((), ())
 

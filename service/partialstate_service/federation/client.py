@@ -1,26 +1,25 @@
 """The calls of a resync, typed: `ResidentServers` over HTTPS."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from typing import TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from partialstate_service.domain.ids import EventId, InvalidIdError, RoomId, ServerName, parse_event_id
+from partialstate_service.federation.list_splitter import MalformedBodyError, OversizedBodyError
 from partialstate_service.federation.outcomes import Failure, Outcome, escaped
 from partialstate_service.federation.progress import Progress, StalledError
-from partialstate_service.federation.protocol import FederationLimits, StateElement, StateIds
+from partialstate_service.federation.protocol import FederationLimits, OwnId, StateElement, StateIds, same_id
 from partialstate_service.federation.requester import Requester
-from partialstate_service.federation.state_stream import (
-    ElementSplitter,
-    MalformedBodyError,
-    OversizedBodyError,
-)
-from partialstate_service.matrix.canonical_json import InvalidJsonError, parse_json
+from partialstate_service.federation.state_stream import ElementSplitter, StringSplitter
 
 _PREFIX = "/_matrix/federation/v1"
 _STATE_LISTS = ("pdus", "auth_chain")
+_ID_LISTS = ("pdu_ids", "auth_chain_ids")
+# An id has 255 bytes; written with an escape for each character, it has six times as many.
+_MAX_ID_BYTES = 2048
 # What surrounds the one event of an `/event` answer.
 _ENVELOPE_BYTES = 16 * 1024
 # From here on, parsing goes to a thread, so that the event loop does not stall.
@@ -39,14 +38,36 @@ class FederationClient:
         self._limits = limits
         self._monotonic_s = monotonic_s
 
-    async def state_ids(self, server: ServerName, room: RoomId, event_id: EventId) -> StateIds:
+    async def state_ids(
+        self, server: ServerName, room: RoomId, event_id: EventId, own_id: OwnId = same_id
+    ) -> StateIds:
         """See `ResidentServers`."""
         path = f"{_PREFIX}/state_ids/{_part(room)}?event_id={_part(event_id)}"
-        body = await self._fetch(server, path, self._limits.max_ids_body_bytes)
+        splitter = StringSplitter(
+            _ID_LISTS, max_element_bytes=_MAX_ID_BYTES, max_elements=self._limits.max_elements
+        )
+        ids: dict[str, list[EventId]] = {name: [] for name in _ID_LISTS}
+
+        def put(texts: Sequence[tuple[str, str]]) -> None:
+            for name, text in texts:
+                ids[name].append(own_id(parse_event_id(text)))
+
+        timeout_s = self._limits.response_timeout_s
         try:
-            return await _off_loop(body, _parse_state_ids)
-        except (InvalidJsonError, InvalidIdError, MalformedBodyError) as error:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._requester.open(server, "GET", path, timeout_s=timeout_s) as response,
+            ):
+                async for chunk in self._chunks(response, self._limits.max_ids_body_bytes):
+                    put(splitter.feed(chunk))
+                put(splitter.finish())
+        except InvalidIdError as error:
             raise Failure(Outcome.INVALID, escaped(str(error))).of(server) from error
+        except (MalformedBodyError, OversizedBodyError, StalledError) as error:
+            raise _failure_of(error).of(server) from error
+        except TimeoutError as error:
+            raise Failure(Outcome.TIMEOUT, f"no answer in {timeout_s:g} s").of(server) from error
+        return StateIds(tuple(ids["pdu_ids"]), tuple(ids["auth_chain_ids"]))
 
     async def state(
         self, server: ServerName, room: RoomId, event_id: EventId
@@ -133,21 +154,6 @@ async def _off_loop(body: bytes, parse: Callable[[bytes], _T]) -> _T:
     if len(body) < _LARGE_BODY_BYTES:
         return parse(body)
     return await asyncio.to_thread(parse, body)
-
-
-def _parse_state_ids(body: bytes) -> StateIds:
-    answer = parse_json(body, strict=False)
-    if not isinstance(answer, dict):
-        raise MalformedBodyError("not an object")
-    return StateIds(_ids(answer, "pdu_ids"), _ids(answer, "auth_chain_ids"))
-
-
-def _ids(answer: Mapping[str, Any], name: str) -> tuple[EventId, ...]:
-    ids = answer.get(name)
-    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-        raise MalformedBodyError(f"{name} is not a list of strings")
-    # A repeated id says nothing new.
-    return tuple(dict.fromkeys(map(parse_event_id, ids)))
 
 
 def _failure_of(error: MalformedBodyError | OversizedBodyError | StalledError) -> Failure:

@@ -6,11 +6,8 @@ from dataclasses import replace
 from itertools import islice
 
 from partialstate_service.domain.ids import ServerName
-from partialstate_service.federation.state_stream import (
-    ElementSplitter,
-    MalformedBodyError,
-    OversizedBodyError,
-)
+from partialstate_service.federation.list_splitter import MalformedBodyError, OversizedBodyError
+from partialstate_service.federation.state_stream import ElementSplitter
 from partialstate_service.matrix.canonical_json import InvalidJsonError, parse_json
 from partialstate_service.matrix.ed25519 import KeyId
 from partialstate_service.matrix.keys import InvalidKeysError, ServerKeys, parse_server_keys

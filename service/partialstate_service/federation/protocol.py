@@ -1,6 +1,6 @@
 """What the resync needs of the federation: the calls, the keys and their limits."""
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
@@ -16,21 +16,32 @@ __all__ = [
     "FederationLimits",
     "KeySource",
     "Outcome",
+    "OwnId",
     "ResidentServers",
     "StateElement",
     "StateIds",
+    "same_id",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class StateIds:
-    """The answer of `/state_ids`: ids that are well-formed, each once per list, and nothing else verified.
+    """The answer of `/state_ids`: ids that are well-formed, maybe some of them repeated; nothing else is verified.
 
     The state is the one *before* the event asked for.
     """
 
     pdu_ids: tuple[EventId, ...]
     auth_chain_ids: tuple[EventId, ...]
+
+
+OwnId: TypeAlias = Callable[[EventId], EventId]
+"""Returns the asker's own copy of an id, if it has one: of hundreds of thousands there need not be two in memory."""
+
+
+def same_id(event_id: EventId) -> EventId:
+    """Return the id itself: the asker has none."""
+    return event_id
 
 
 StateElement: TypeAlias = Element
@@ -73,8 +84,10 @@ class ResidentServers(Protocol):
     answer: ids, signatures and hashes are the caller's. The server may be any but ourselves.
     """
 
-    async def state_ids(self, server: ServerName, room: RoomId, event_id: EventId) -> StateIds:
-        """Return the ids of the state before *event_id* and of its auth chain."""
+    async def state_ids(
+        self, server: ServerName, room: RoomId, event_id: EventId, own_id: OwnId = same_id
+    ) -> StateIds:
+        """Return the ids of the state before *event_id* and of its auth chain, each as *own_id* has it."""
         ...
 
     def state(

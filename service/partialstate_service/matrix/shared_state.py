@@ -45,7 +45,10 @@ class SharedState(Mapping[StateKey, EventId]):
         """Return *state* as a shared state: itself if it is one, else a copy in linear time."""
         if isinstance(state, cls):
             return state
-        return cls().with_changes(state)
+        building = StateBuilder()
+        for key, event_id in state.items():
+            building.add(key, event_id)
+        return building.state()
 
     def with_changes(self, changes: Mapping[StateKey, EventId | None]) -> "SharedState":
         """Return this state with the entries of *changes*; None removes the entry."""
@@ -142,6 +145,38 @@ class SharedState(Mapping[StateKey, EventId]):
         return self.to_dict() == other
 
     __hash__ = None  # type: ignore[assignment]  # equal to dicts, which have no hash either
+
+
+class StateBuilder:
+    """Builds a `SharedState` entry by entry, in little more memory than the state itself takes."""
+
+    def __init__(self) -> None:
+        self._buckets: list[_Bucket] = [_NO_BUCKET] * _WIDTH**3
+        self._length = 0
+
+    def add(self, key: StateKey, event_id: EventId) -> EventId:
+        """Add an entry unless there is one for *key* already; return what the state has at *key* then."""
+        place = hash(key)
+        # In the order of the branches, so that a slice of this list is one.
+        at = ((place & _MASK) << _BITS | place >> _BITS & _MASK) << _BITS | place >> 2 * _BITS & _MASK
+        bucket = self._buckets[at]
+        if bucket is _NO_BUCKET:
+            self._buckets[at] = {key: event_id}
+        elif key in bucket:
+            return bucket[key]
+        else:
+            bucket[key] = event_id
+        self._length += 1
+        return event_id
+
+    def state(self) -> SharedState:
+        """Return the state. Nothing may be added afterwards."""
+        limbs = []
+        for i in range(0, _WIDTH**3, _WIDTH**2):
+            branches = [tuple(self._buckets[j : j + _WIDTH]) for j in range(i, i + _WIDTH**2, _WIDTH)]
+            shared = [_NO_BRANCH if branch == _NO_BRANCH else branch for branch in branches]
+            limbs.append(_NO_LIMB if all(branch is _NO_BRANCH for branch in shared) else tuple(shared))
+        return SharedState(tuple(limbs), self._length)
 
 
 class _Entries(ItemsView[StateKey, EventId]):

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
-from partialstate_service.federation.protocol import ResidentServers, StateElement, StateIds
+from partialstate_service.federation.protocol import OwnId, ResidentServers, StateElement, StateIds, same_id
 
 
 class AwaitedServers:
@@ -32,10 +32,12 @@ class AwaitedServers:
             self._requests -= 1
             self._since_s = self._now_s()
 
-    async def state_ids(self, server: ServerName, room: RoomId, event_id: EventId) -> StateIds:
+    async def state_ids(
+        self, server: ServerName, room: RoomId, event_id: EventId, own_id: OwnId = same_id
+    ) -> StateIds:
         """See `ResidentServers`."""
         with self._waiting():
-            return await self._servers.state_ids(server, room, event_id)
+            return await self._servers.state_ids(server, room, event_id, own_id)
 
     async def state(
         self, server: ServerName, room: RoomId, event_id: EventId

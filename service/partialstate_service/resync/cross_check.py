@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
+from itertools import groupby
 
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.federation.outcomes import FederationError
@@ -81,8 +82,8 @@ class CrossCheck:
 
 
 def _fingerprint(ids: StateIds) -> bytes:
-    """Return a hash of the ids of the state, whatever their order."""
+    """Return a hash of the ids of the state, whatever their order, and however often each is told."""
     fingerprint = sha256()
-    for event_id in sorted(ids.pdu_ids):
+    for event_id, _ in groupby(sorted(ids.pdu_ids)):
         fingerprint.update(event_id.encode() + b"\n")
     return fingerprint.digest()

@@ -73,12 +73,7 @@ class Fetcher:
 
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
         """Return what *server* says the state before *event_id* is."""
-        ids = await self._servers.state_ids(server, self._room_id, event_id)
-        return await asyncio.to_thread(self._with_own_ids, ids)
-
-    def _with_own_ids(self, ids: StateIds) -> StateIds:
-        own = self._held.events.own_id
-        return StateIds(tuple(map(own, ids.pdu_ids)), tuple(map(own, ids.auth_chain_ids)))
+        return await self._servers.state_ids(server, self._room_id, event_id, self._held.events.own_id)
 
     async def fetch_missing(self, server: ServerName, ids: StateIds, after: EventId) -> AbstractSet[EventId]:
         """Fetch what is not held of *ids* and of *after*; return what could not be had and is not doubtful either.

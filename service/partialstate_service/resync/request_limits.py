@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
-from partialstate_service.federation.protocol import ResidentServers, StateElement, StateIds
+from partialstate_service.federation.protocol import OwnId, ResidentServers, StateElement, StateIds, same_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,12 @@ class LimitedServers:
         self._lists = _Gate(asyncio.Semaphore(limits.lists), limits.lists_per_server)
         self._events = _Gate(asyncio.Semaphore(limits.events), limits.events_per_server)
 
-    async def state_ids(self, server: ServerName, room: RoomId, event_id: EventId) -> StateIds:
+    async def state_ids(
+        self, server: ServerName, room: RoomId, event_id: EventId, own_id: OwnId = same_id
+    ) -> StateIds:
         """See `ResidentServers`."""
         async with self._lists.passed(server):
-            return await self._servers.state_ids(server, room, event_id)
+            return await self._servers.state_ids(server, room, event_id, own_id)
 
     async def state(
         self, server: ServerName, room: RoomId, event_id: EventId

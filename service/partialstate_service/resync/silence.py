@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
-from partialstate_service.federation.protocol import ResidentServers, StateElement, StateIds
+from partialstate_service.federation.protocol import OwnId, ResidentServers, StateElement, StateIds, same_id
 
 # Once may be the one answer that takes the server too long, which it has ready when asked again (synapse#15115).
 _FAILURES = 2
@@ -73,10 +73,12 @@ class AnsweringServers:
             silence.failed_s = self._now_s()
             silence.until_s = silence.failed_s + self._pause_s
 
-    async def state_ids(self, server: ServerName, room: RoomId, event_id: EventId) -> StateIds:
+    async def state_ids(
+        self, server: ServerName, room: RoomId, event_id: EventId, own_id: OwnId = same_id
+    ) -> StateIds:
         """See `ResidentServers`."""
         with self._asked(server):
-            return await self._servers.state_ids(server, room, event_id)
+            return await self._servers.state_ids(server, room, event_id, own_id)
 
     async def state(
         self, server: ServerName, room: RoomId, event_id: EventId

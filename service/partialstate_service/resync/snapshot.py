@@ -10,7 +10,7 @@ from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event import Event, StateKey
 from partialstate_service.matrix.event_auth import AuthRejectionError, check_auth
 from partialstate_service.matrix.resolved_state import ResolvedState
-from partialstate_service.matrix.shared_state import SharedState
+from partialstate_service.matrix.shared_state import SharedState, StateBuilder
 from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.event_table import EventTable
 from partialstate_service.resync.held import HeldChunk
@@ -52,7 +52,7 @@ def build_state(
     create_id: EventId,
 ) -> SharedState:
     """Return the state map of *pdu_ids* without *rejected* and *omitted*, or raise `SnapshotRefusedError`."""
-    state: dict[StateKey, EventId] = {}
+    building = StateBuilder()
     for event_id in pdu_ids:
         if event_id in omitted:
             continue
@@ -60,13 +60,12 @@ def build_state(
         if state_key is None:
             raise SnapshotRefusedError(f"the state contains {event_id!a:.100}, which is no state event")
         key = (kind, state_key)
-        if key in state:
+        if event_id not in rejected and building.add(key, event_id) != event_id:
             raise SnapshotRefusedError(f"the state contains two events for {key!a:.128}")
-        if event_id not in rejected:
-            state[key] = event_id
+    state = building.state()
     if state.get(_CREATE_KEY) != create_id:
         raise SnapshotRefusedError("the state does not contain the room's create event")
-    return SharedState.of(state)
+    return state
 
 
 def state_after(
@@ -124,7 +123,7 @@ def decode_snapshot(
     """Return what `encode_snapshot` encoded; None if some of its events are not held."""
     head = orjson.loads(items[0])
     by_key = {chunk.key: event_ids for chunk, event_ids in chunks}
-    state: dict[StateKey, EventId] = {}
+    building = StateBuilder()
     closure = EventIds(events)
     for item in map(orjson.loads, items[1:]):
         event_ids = item["ids"] if "ids" in item else by_key.get(item["chunk"])
@@ -138,10 +137,10 @@ def decode_snapshot(
             closure.add(event_id)
             kind, state_key = events.slot(event_id)
             if mark == _IN_STATE and state_key is not None:
-                state[kind, state_key] = event_id
+                building.add((kind, state_key), event_id)
     return Snapshot(
         after=EventId(head["after"]),
-        state=SharedState.of(state),
+        state=building.state(),
         closure=closure,
         rejected=frozenset(head["rejected"]),
         left_out=frozenset(head["left_out"]),
