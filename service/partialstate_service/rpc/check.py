@@ -125,7 +125,7 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
         if isinstance(decided, InvalidCheckError):
             return _no_decision(decided)
         self._observe(request.endpoint, decided)
-        return pb.BatchCheckResult(decision=self._responses.of(decided, token))
+        return self._responses.result(decided, token)
 
 
 def _item(message: pb.CheckRequest) -> tuple[Freshness | None, CheckRequest | RefusedInputError]:

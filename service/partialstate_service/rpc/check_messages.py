@@ -89,18 +89,24 @@ def response_of(decision: Decision, token: StateToken) -> pb.CheckResponse:
 
 
 class Responses:
-    """The messages of decisions. That of the last one is used again: most requests concern no partial room."""
+    """The messages of decisions. Those of the last one are used again: most requests concern no partial room."""
 
     def __init__(self) -> None:
-        self._last: tuple[Decision, StateToken, pb.CheckResponse] | None = None
+        self._last: tuple[Decision, StateToken, pb.CheckResponse, pb.BatchCheckResult] | None = None
 
     def of(self, decision: Decision, token: StateToken) -> pb.CheckResponse:
         """Return the message of a decision, which must not be changed."""
-        if self._last is not None and self._last[0] is decision and self._last[1] is token:
-            return self._last[2]
-        message = response_of(decision, token)
-        self._last = decision, token, message
-        return message
+        return self._both(decision, token)[0]
+
+    def result(self, decision: Decision, token: StateToken) -> pb.BatchCheckResult:
+        """Return the message of a decision on one of many requests, which must not be changed."""
+        return self._both(decision, token)[1]
+
+    def _both(self, decision: Decision, token: StateToken) -> tuple[pb.CheckResponse, pb.BatchCheckResult]:
+        if self._last is None or self._last[0] is not decision or self._last[1] is not token:
+            message = response_of(decision, token)
+            self._last = decision, token, message, pb.BatchCheckResult(decision=message)
+        return self._last[2:]
 
 
 def error_of(failure: Failure) -> pb.CheckError:

@@ -14,9 +14,12 @@ from partialstate_service.store.server import Server
 # What one read may carry; Lua unpacks some thousands of values at most.
 _ENTRIES = 1_000
 _EVENT_IDS = 4_000
-# While several checks come at a time, reads are so far apart: a read costs as much as half a check, whoever shares it. A
-# lone check never waits.
+# A read costs as much as half a check, whoever shares it. So while several checks come at a time, a read waits until
+# enough wait for it; or, so long after the last one, as many as for that one; but never longer than the most. A lone
+# check never waits.
+_ENOUGH_READERS = 8
 _BETWEEN_READS_S = 0.001
+_MOST_BETWEEN_READS_S = 0.004
 _CROWDED_READS = 8
 """For how many reads checks that came at the same time let others be expected to."""
 
@@ -39,6 +42,33 @@ class _Batch:
 
     readers: "list[asyncio.Future[Mapping[EventId, RoomId]]]" = field(default_factory=list)
     event_ids: list[EventId] = field(default_factory=list)
+    _goal: int = 0
+    _reached: "asyncio.Future[None] | None" = None
+
+    def add(self, reader: "asyncio.Future[Mapping[EventId, RoomId]]") -> None:
+        """Let one more wait."""
+        self.readers.append(reader)
+        self._look()
+
+    async def gathered(self, expected: int, after_s: float, at_most_s: float) -> None:
+        """Return once enough wait, or *expected* ones *after_s*, or *at_most_s*: times of the event loop."""
+        loop = asyncio.get_running_loop()
+        self._goal, self._reached = _ENOUGH_READERS, loop.create_future()
+        self._look()
+        timers = (loop.call_at(after_s, self._expect, expected), loop.call_at(at_most_s, self._expect, 0))
+        try:
+            await self._reached
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _expect(self, count: int) -> None:
+        self._goal = count
+        self._look()
+
+    def _look(self) -> None:
+        if self._reached is not None and not self._reached.done() and len(self.readers) >= self._goal:
+            self._reached.set_result(None)
 
     def succeed(self, rooms: Mapping[EventId, RoomId]) -> None:
         """Hand the rooms of events to all who still wait."""
@@ -79,6 +109,7 @@ class ReadIndex:
         self._waiting: _Batch | None = None
         self._wanted = asyncio.Event()
         self._issued_s = float("-inf")
+        """When the last read was issued, by the clock of the event loop."""
         self.current_as_of_s = float("-inf")
         """The monotonic time at which the replica was known to be current."""
 
@@ -91,7 +122,7 @@ class ReadIndex:
             self._waiting = _Batch()
             self._wanted.set()
         reader: asyncio.Future[Mapping[EventId, RoomId]] = asyncio.get_running_loop().create_future()
-        self._waiting.readers.append(reader)
+        self._waiting.add(reader)
         if not event_ids:
             await reader
             return {}
@@ -106,11 +137,15 @@ class ReadIndex:
         try:
             while True:
                 await self._wanted.wait()
+                assert self._waiting is not None
                 crowded = _CROWDED_READS if len(batch.readers) > 1 else crowded - 1
                 if crowded > 0:
-                    await self._gather()
+                    after_s, at_most_s = (
+                        self._issued_s + _BETWEEN_READS_S,
+                        self._issued_s + _MOST_BETWEEN_READS_S,
+                    )
+                    await self._waiting.gathered(len(batch.readers), after_s, at_most_s)
                 self._wanted.clear()
-                assert self._waiting is not None
                 batch, self._waiting = self._waiting, None
                 try:
                     batch.succeed(await self._read(batch.event_ids))
@@ -121,14 +156,8 @@ class ReadIndex:
             if self._waiting is not None:
                 self._waiting.cancel()
 
-    async def _gather(self) -> None:
-        """Let readers come together for a while after the last read."""
-        wait_s = self._issued_s + _BETWEEN_READS_S - time.monotonic()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
-
     async def _read(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
-        issued_s = self._issued_s = time.monotonic()
+        issued_s, self._issued_s = time.monotonic(), asyncio.get_running_loop().time()
         rooms: dict[EventId, RoomId] = {}
         reading = await self._issue(event_ids[:_EVENT_IDS])
         for first in range(0, len(event_ids), _EVENT_IDS):
