@@ -30,7 +30,7 @@ run: $(SERVICE)  ## Start a service on its embedded store (settings: README, "Se
 	@exec $(BIN)/matrix-partial-state serve $(ARGS)
 
 test: $(DEV) $(SYNAPSE)  ## Run all tests, those against real Synapses included.
-	$(BIN)/python -m pytest -n $(JOBS) -rsfE -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -rsfE -m "not long" $(ARGS)
 
 test-long: $(DEV) $(SYNAPSE)  ## Run the long forms of the proofs (an hour or more).
 	$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
