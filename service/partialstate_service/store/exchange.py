@@ -49,10 +49,11 @@ class Connection(AbstractConnection):
     async def exchange(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         """Send commands together and return their replies; a command's failure is a `ReplyError` among them.
 
-        If the caller is cancelled, the connection is closed. Raises NotConnectedError, ConnectionLostError.
+        If the caller is cancelled, the connection is closed, and so it is before NotConnectedError and ConnectionLostError.
         """
-        if not await self.is_usable():  # redis-py would connect anew
-            raise NotConnectedError
+        if not await self.is_usable():
+            self.close()
+            raise NotConnectedError  # redis-py would connect anew
         packed = self.pack_commands(commands)
         replies: list[Any] = []
         try:

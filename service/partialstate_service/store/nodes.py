@@ -7,10 +7,11 @@ ever when a caller is cancelled while it gives one back.
 import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from partialstate_service.store.exchange import Argument, Connection, open_connection
+from partialstate_service.store.exchange import Argument, Connection, NotConnectedError, open_connection
 from partialstate_service.store.urls import Address, Login
 
 
@@ -41,31 +42,25 @@ class Node:
         Raises NotConnectedError (nothing was sent), ConnectionLostError and TimeoutError (unknown what was executed).
         """
         async with self._free:
-            connection = await self._take_idle()
-            if connection is None:
-                terms = self._terms
-                connection = await open_connection(
-                    self.address, terms.login, terms.tls, terms.connect_timeout_s
-                )
-            try:
-                async with asyncio.timeout(self._terms.command_timeout_s):
-                    return await connection.exchange(commands)
-            finally:
-                if self._closed:
-                    connection.close()
-                elif connection.is_connected:
-                    self._idle.append(connection)
+            while self._idle:
+                with suppress(NotConnectedError):  # it ended while nobody used it
+                    return await self._over(self._idle.pop(), commands)
+            terms = self._terms
+            connection = await open_connection(self.address, terms.login, terms.tls, terms.connect_timeout_s)
+            return await self._over(connection, commands)
+
+    async def _over(self, connection: Connection, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._terms.command_timeout_s):
+                return await connection.exchange(commands)
+        finally:
+            if self._closed:
+                connection.close()
+            elif connection.is_connected:
+                self._idle.append(connection)
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it is done."""
         self._closed = True
         while self._idle:
             self._idle.pop().close()
-
-    async def _take_idle(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if await connection.is_usable():
-                return connection
-            connection.close()
-        return None
