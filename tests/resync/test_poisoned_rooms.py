@@ -11,7 +11,6 @@ from partialstate_service.domain.ids import EventId
 from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.matrix.parsing import parse_event
 from partialstate_service.matrix.signing import sign_event
-from partialstate_service.ownership.log_records import VerdictRecord
 from partialstate_service.ownership.registration import recorded
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from support.forked_rooms import Adds, say_after
@@ -101,9 +100,7 @@ async def test_an_invented_prev_event_is_forgone_in_the_end(store, tmp_path, is_
         await resync.record(joined, honest.event_id)
         resync.start_worker("another")
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
-        records = await resync.records(joined)
-        verdicts = {r.event_id: r.accepted for r in records if isinstance(r, VerdictRecord)}
-        assert verdicts == {
+        assert await resync.verdicts(joined) == {
             joined.join.event_id: True,
             honest.event_id: True,
             planted.event_id: not is_alone,
@@ -126,9 +123,7 @@ async def test_what_was_forgone_changes_no_verdict_should_it_turn_up_after_all(s
         await store.registry.record_partial_events(joined.room_id, [hidden, late], None, now_ms())
         resync.start_worker("another")
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
-        records = await resync.records(joined)
-        verdicts = {r.event_id: r.accepted for r in records if isinstance(r, VerdictRecord)}
-        assert verdicts == {
+        assert await resync.verdicts(joined) == {
             join_id: True,
             hidden.event_id: True,
             planted.event_id: False,
@@ -163,9 +158,7 @@ async def test_an_invented_auth_event_holds_up_nothing_and_rejects_its_event_in_
         # What is decided is decided, for a worker with more patience too.
         resync.start_worker("another")
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
-        records = await resync.records(joined)
-        verdicts = {r.event_id: r.accepted for r in records if isinstance(r, VerdictRecord)}
-        assert verdicts == {
+        assert await resync.verdicts(joined) == {
             join_id: True,
             honest.event_id: True,
             planted.event_id: False,

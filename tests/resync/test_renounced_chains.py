@@ -8,7 +8,6 @@ from partialstate_service.domain.rooms import RoomStatus
 from partialstate_service.matrix.hashes import event_id_of
 from partialstate_service.matrix.parsing import parse_event
 from partialstate_service.matrix.signing import sign_event
-from partialstate_service.ownership.log_records import VerdictRecord
 from partialstate_service.ownership.registration import recorded
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from support.forked_rooms import say_after
@@ -50,11 +49,6 @@ def impatient(**recovery):
     return replace(IMPATIENT, recovery=RecoveryPolicy(prev_patience_s=0.0, **recovery))
 
 
-async def verdicts_of(resync, joined):
-    records = await resync.records(joined)
-    return {record.event_id: record.accepted for record in records if isinstance(record, VerdictRecord)}
-
-
 async def test_an_auth_chain_that_is_too_long_waits_and_is_rejected_in_the_end_and_holds_up_nothing(
     store, tmp_path
 ):
@@ -88,7 +82,7 @@ async def test_an_auth_chain_that_is_too_long_waits_and_is_rejected_in_the_end_a
         full = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         assert log.count(EVENT) - asked <= MAX_EVENTS
         assert f"{planted.event_id!a} is rejected" in str(full.progress.findings)
-        assert await verdicts_of(resync, joined) == {
+        assert await resync.verdicts(joined) == {
             join_id: True,
             honest.event_id: True,
             planted.event_id: False,
@@ -116,7 +110,7 @@ async def test_a_renounced_auth_event_that_turns_up_changes_no_verdict_and_serve
         await store.registry.record_partial_events(joined.room_id, [late], None, now_ms())
         resync.start_worker("another")
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
-        assert await verdicts_of(resync, joined) == {
+        assert await resync.verdicts(joined) == {
             join_id: True,
             planted.event_id: False,
             late.event_id: True,
@@ -146,6 +140,6 @@ async def test_more_invented_prev_events_than_an_attempt_asks_for_hold_up_no_oth
         resync.start_worker("impatient")
         full = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         assert len(full.progress.findings) == 10
-        assert await verdicts_of(resync, joined) == dict.fromkeys(
+        assert await resync.verdicts(joined) == dict.fromkeys(
             (join_id, honest.event_id, *(event.event_id for event in planted)), True
         )

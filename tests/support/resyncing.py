@@ -24,7 +24,12 @@ from partialstate_service.federation.protocol import FederationLimits
 from partialstate_service.federation.signing import LocalSigner
 from partialstate_service.matrix.event import StateKey
 from partialstate_service.matrix.room_versions import room_version
-from partialstate_service.ownership.log_records import CurrentStateRecord, EventRecord, StateBeforeRecord
+from partialstate_service.ownership.log_records import (
+    CurrentStateRecord,
+    EventRecord,
+    StateBeforeRecord,
+    VerdictRecord,
+)
 from partialstate_service.ownership.recovered_log import RecoveredLog
 from partialstate_service.ownership.registration import Registration
 from partialstate_service.ownership.send_join import JoinHeader
@@ -115,6 +120,11 @@ class RoomOnStore:
         log = RecoveredLog(self.store.registry, self.store.bulk, self.store.mirror)
         stream = log.stream(joined.room_id, joined.generation, Position(0), follow=False)
         return [record async for _, record in stream]
+
+    async def verdicts(self, joined: Joined) -> dict[EventId, bool]:
+        """Return which recorded events the log says are accepted."""
+        records = await self.records(joined)
+        return {record.event_id: record.accepted for record in records if isinstance(record, VerdictRecord)}
 
 
 @dataclass
