@@ -33,8 +33,10 @@ class Replica:
         return await asyncio.shield(self._api)
 
     def kill(self) -> None:
-        """Cut its calls and its connections to the store."""
-        self._killed.set()
+        """Cut its calls and its connections to the store, if it runs: who asks for its API from now on gets the next life's."""
+        if self._api.done():
+            self._api = asyncio.get_running_loop().create_future()
+            self._killed.set()
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -54,8 +56,6 @@ class Replica:
                 continue  # as a supervisor would start it again
             finally:
                 self._killed.clear()
-                if self._api.done():
-                    self._api = asyncio.get_running_loop().create_future()
 
 
 def _cut(store: Store) -> None:
