@@ -5,7 +5,8 @@ order, per room version. Source: room versions v1.19, "Authorization rules"; DEV
 follow what homeservers do rather than the text.
 
 Two questions are asked of an event: `check_auth_events` looks at the list of auth events that it claims, and
-`check_auth` at a state of the room: that list's, the one before the event, or one that is being resolved.
+`check_auth` at a state of the room: that list's (`check_auth_by` asks both), the one before the event, or one that is
+being resolved.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -33,6 +34,7 @@ __all__ = [
     "RuleTable",
     "auth_state_keys",
     "check_auth",
+    "check_auth_by",
     "check_auth_events",
     "claimed_auth_event_ids",
 ]
@@ -68,6 +70,14 @@ def check_auth_events(event: Event, auth_events: Sequence[Event], rejected: Cont
         return
     for rule in RULE_TABLES[event.room_version.version].auth_events:
         rule(event, auth_events, rejected)
+
+
+def check_auth_by(event: Event, auth_events: Sequence[Event], rejected: Container[EventId]) -> None:
+    """Raise `AuthRejectionError` unless *event* may claim *auth_events*, as in `check_auth_events`, and they allow it."""
+    check_auth_events(event, auth_events, rejected)
+    check_auth(
+        event, {(auth.type, auth.state_key): auth for auth in auth_events if auth.state_key is not None}
+    )
 
 
 def _rules(table: RuleTable, event: Event) -> tuple[Rule, ...]:

@@ -5,7 +5,7 @@ pictures that nothing looks at once the event is verified and stored. Events who
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import orjson
 
@@ -34,6 +34,10 @@ _OFTEN: Final = 5
 """How many fields every core has; the rest is left away where it is empty."""
 _WHOLE: Final = b"{"
 """How a whole event begins: with its JSON object. Other cores are JSON arrays."""
+
+
+PackedEvent: TypeAlias = tuple[tuple[EventId, ...], bytes]
+"""The claimed auth events of an event, and its core: with its id, all that is kept of it."""
 
 
 def pack_core(event: Event) -> bytes:

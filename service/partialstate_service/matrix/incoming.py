@@ -7,9 +7,9 @@ events" for a room whose state is partial.
 from collections.abc import Container, Mapping
 
 from partialstate_service.domain.ids import EventId
-from partialstate_service.matrix.auth_graph import auth_events_of, held
+from partialstate_service.matrix.auth_graph import auth_events_of
 from partialstate_service.matrix.event import Event, StateKey, StateMap
-from partialstate_service.matrix.event_auth import check_auth, check_auth_events
+from partialstate_service.matrix.event_auth import check_auth, check_auth_by
 from partialstate_service.matrix.resolved_state import ResolvedState
 from partialstate_service.matrix.state_res import resolve
 
@@ -21,9 +21,7 @@ def check_by_auth_events(
 
     Raises `MissingEventError` for an auth event that *events* lacks: such an event is fetched, not rejected.
     """
-    claimed = auth_events_of(event, events)
-    check_auth_events(event, [held(events, auth_id) for auth_id in event.auth_event_ids], rejected)
-    check_auth(event, {key: auth_event for auth_event in claimed if (key := _key(auth_event)) is not None})
+    check_auth_by(event, auth_events_of(event, events), rejected)
 
 
 def check_incoming(

@@ -37,6 +37,10 @@ class EventIds(AbstractSet[EventId]):
         self._flags[number] = 1
         return True
 
+    def has_number(self, number: int) -> bool:
+        """Say whether the id with a number is in the set."""
+        return number < len(self._flags) and self._flags[number] == 1
+
     def take(self, event_ids: Iterable[EventId]) -> list[EventId]:
         """Remove those of *event_ids* that are in the set, and return them."""
         number_of, flags = self._table.number, self._flags
@@ -67,7 +71,7 @@ class EventIds(AbstractSet[EventId]):
 
     def __contains__(self, event_id: object) -> bool:
         number = self._table.number(event_id)  # type: ignore[arg-type]  # whatever it is, it has no number
-        return number is not None and number < len(self._flags) and self._flags[number] == 1
+        return number is not None and self.has_number(number)
 
     def __iter__(self) -> Iterator[EventId]:
         return map(self._table.id_of, self.numbers())

@@ -9,7 +9,13 @@ from collections.abc import Iterator, MutableMapping, Sequence
 
 from partialstate_service.domain.ids import EventId, RoomId
 from partialstate_service.matrix.event import Event
-from partialstate_service.matrix.event_core import unpack_core, unpack_membership, unpack_slot
+from partialstate_service.matrix.event_core import (
+    PackedEvent,
+    pack_core,
+    unpack_core,
+    unpack_membership,
+    unpack_slot,
+)
 from partialstate_service.matrix.event_format import MAX_AUTH_EVENTS
 from partialstate_service.matrix.room_versions import RoomVersion
 
@@ -41,9 +47,16 @@ class EventTable(MutableMapping[EventId, Event]):
         """Hold an event by its core (`matrix.event_core.pack_core`); one that is held stays as it is: False."""
         if event_id in self:
             return False
-        numbers = [self._number(auth_id) for auth_id in auth_event_ids]
-        self._set(event_id, _HEADS[len(numbers)].pack(len(numbers), *numbers) + core)
+        self._set(event_id, _head([self._number(auth_id) for auth_id in auth_event_ids]) + core)
         return True
+
+    def packed(self, event_id: EventId) -> PackedEvent:
+        """Return what `put` takes of a held event."""
+        record = self._record(event_id)
+        if isinstance(record, Event):
+            return record.auth_event_ids, pack_core(record)
+        head = _HEADS[record[0]]
+        return tuple([self._ids[number] for number in head.unpack_from(record)[1:]]), record[head.size :]
 
     def slot(self, event_id: EventId) -> tuple[str, str | None]:
         """Return the type and state key of a held event; costs less than making the event."""
@@ -58,6 +71,11 @@ class EventTable(MutableMapping[EventId, Event]):
         if isinstance(record, Event):
             return record.content.get("membership")
         return unpack_membership(record[_HEADS[record[0]].size :])
+
+    @property
+    def implied_ids(self) -> Sequence[EventId]:
+        """The create event that the room's id implies, from version 12: all events cite it, and none names it."""
+        return [self._ids[number] for number in self._implied]
 
     @property
     def number_count(self) -> int:
@@ -77,17 +95,21 @@ class EventTable(MutableMapping[EventId, Event]):
         """Return the id with a number."""
         return self._ids[number]
 
+    def citation(self, number: int) -> bytes | None:
+        """Return what a held event cites, in a form that is equal for events that cite the same: see `cited`."""
+        record = self._records[number]
+        if isinstance(record, Event):
+            return _head([self._numbers[auth_id] for auth_id in record.auth_event_ids])
+        return None if record is None else record[: _HEADS[record[0]].size]
+
+    def cited(self, citation: bytes) -> list[int]:
+        """Return the numbers of the events that a `citation` names, with the create event that their room implies."""
+        return [*_HEADS[citation[0]].unpack(citation)[1:], *self._implied]
+
     def cited_by(self, number: int) -> Sequence[int] | None:
         """Return the claimed auth events of a held event, the implied create event included; all as numbers."""
-        record = self._records[number]
-        if record is None:
-            return None
-        if isinstance(record, Event):
-            cited = [self._numbers[auth_id] for auth_id in record.auth_event_ids]
-        else:
-            cited = [*_HEADS[record[0]].unpack_from(record)[1:]]
-        cited += (implied for implied in self._implied if implied != number)
-        return cited
+        citation = self.citation(number)
+        return None if citation is None else [cited for cited in self.cited(citation) if cited != number]
 
     def __getitem__(self, event_id: EventId) -> Event:
         event = self._remade.get(event_id)
@@ -96,9 +118,8 @@ class EventTable(MutableMapping[EventId, Event]):
         record = self._record(event_id)
         if isinstance(record, Event):
             return record
-        head = _HEADS[record[0]]
-        auth_event_ids = tuple([self._ids[number] for number in head.unpack_from(record)[1:]])
-        event = unpack_core(record[head.size :], event_id, auth_event_ids, self._room_id, self._version)
+        auth_event_ids, core = self.packed(event_id)
+        event = unpack_core(core, event_id, auth_event_ids, self._room_id, self._version)
         if len(self._remade) >= _REMADE_EVENTS:
             self._remade.clear()
         self._remade[event_id] = event
@@ -147,3 +168,7 @@ class EventTable(MutableMapping[EventId, Event]):
 
 _HEADS = [struct.Struct(f"<B{count}I") for count in range(MAX_AUTH_EVENTS + 1)]
 """How a record begins, by the number of auth events: that number, and the number of each."""
+
+
+def _head(numbers: Sequence[int]) -> bytes:
+    return _HEADS[len(numbers)].pack(len(numbers), *numbers)

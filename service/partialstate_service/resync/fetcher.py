@@ -7,12 +7,12 @@ Synapse does). What is held already is never fetched.
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
-from partialstate_service.federation.protocol import ResidentServers, StateIds
+from partialstate_service.federation.protocol import ResidentServers, StateElement, StateIds
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.resync.doubtful import Doubtful
 from partialstate_service.resync.event_requests import EventRequests
@@ -210,25 +210,31 @@ class Fetcher:
                     text = f"/state has many more events than the {named} that are needed"
                     raise FederationError(Outcome.INVALID, server, text=text)
                 for element in elements:
-                    piece.bodies.append(element.body)
-                    piece.size += len(element.body)
-                    piece.wanted.note(element.fields)
+                    piece.add(element)
                     if len(piece.bodies) >= CHUNK_EVENTS or piece.size >= _CHUNK_BYTES:
-                        await verifying.begin(self._verified(piece.bodies, missing, piece.wanted))
+                        await verifying.begin(self._verified_piece(piece, missing))
                         piece = _Piece()
-            await verifying.begin(self._verified(piece.bodies, missing, piece.wanted))
+            await verifying.begin(self._verified_piece(piece, missing))
         await self._held.flush()
 
-    async def _verified(
-        self,
-        bodies: Sequence[bytes],
-        asked_for: Mapping[EventId, EventId],
-        wanted: WantedKeys | None = None,
-    ) -> Verification:
+    async def _verified(self, bodies: Sequence[bytes], asked_for: Mapping[EventId, EventId]) -> Verification:
         """Verify *bodies*; each event that was asked for is known by that id."""
         notaries = self._sources.available(at_most=_NOTARIES)
         return await self._verifier.verify(
-            bodies, self._version, self._room_id, notaries, known_ids=asked_for, wanted=wanted
+            bodies, self._version, self._room_id, notaries, known_ids=asked_for
+        )
+
+    async def _verified_piece(self, piece: "_Piece", asked_for: Mapping[EventId, EventId]) -> Verification:
+        """As `_verified`, with what was noted of the events while they arrived."""
+        notaries = self._sources.available(at_most=_NOTARIES)
+        return await self._verifier.verify(
+            piece.bodies,
+            self._version,
+            self._room_id,
+            notaries,
+            known_ids=asked_for,
+            wanted=piece.wanted,
+            auth_events=self._held.packed(piece.cited),
         )
 
     async def _hold(
@@ -253,6 +259,19 @@ class _Piece:
     bodies: list[bytes] = field(default_factory=list)
     size: int = 0
     wanted: WantedKeys = field(default_factory=WantedKeys)
+    cited: set[EventId] = field(default_factory=set)
+    """What its events claim as auth events, read without care: anything that a dict can be asked for."""
+
+    def add(self, element: StateElement) -> None:
+        """Take a further event."""
+        self.bodies.append(element.body)
+        self.size += len(element.body)
+        self.wanted.note(element.fields)
+        auth_event_ids = element.fields.get("auth_events")
+        if type(auth_event_ids) is list:
+            # In versions 1 and 2 they are lists; such events are authorised later.
+            with suppress(TypeError):
+                self.cited.update(auth_event_ids)
 
 
 def _same(event_ids: Iterable[EventId]) -> dict[EventId, EventId]:

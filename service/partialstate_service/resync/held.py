@@ -5,21 +5,27 @@ loaded and not fetched again.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import NamedTuple
 
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event import Event
-from partialstate_service.matrix.event_core import pack_core
+from partialstate_service.matrix.event_core import PackedEvent, pack_core
 from partialstate_service.matrix.parsing import InvalidEventError, parse_event_bytes
 from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.event_table import EventTable
 from partialstate_service.resync.verifier import FetchedEvent
 from partialstate_service.store.protocol import Bulk, Chunk, ChunkKind, Lease, PduItem, Registry
 
 _CHUNK_EVENTS = 500
 """Events per chunk: what a crash can lose of the work done."""
+
+
+_MAX_PACKED_BYTES = 256 * 1024
+"""How much of the events that a chunk cites goes with it to whoever verifies it; the memberships need a few KB."""
 
 
 class HeldChunk(NamedTuple):
@@ -40,6 +46,8 @@ class HeldEvents:
         self._unsaved: dict[EventId, FetchedEvent] = {}
         self._verified = 0
         self.events = EventTable(lease.room_id, version)
+        self.allowed = EventIds(self.events)
+        """Those of which it is known that their auth events allow them, if none of these is rejected itself."""
         self.chunks: list[HeldChunk] = []
         """In the order of commit."""
 
@@ -66,8 +74,25 @@ class HeldEvents:
             if self.events.put(event.event_id, event.auth_event_ids, event.core):
                 self._unsaved[event.event_id] = event
                 self._verified += 1
+                if event.is_allowed:
+                    self.allowed.add(event.event_id)
         while len(self._unsaved) >= _CHUNK_EVENTS:
             await self._save(list(self._unsaved)[:_CHUNK_EVENTS])
+
+    def packed(self, event_ids: Iterable[EventId]) -> Mapping[EventId, PackedEvent]:
+        """Return what authorisation reads of those of *event_ids* that are held, as far as it is not too large.
+
+        With them comes the create event, if every event of the room cites it without naming it.
+        """
+        packed: dict[EventId, PackedEvent] = {}
+        size = 0
+        for event_id in chain(self.events.implied_ids, event_ids):
+            if event_id in self.events:
+                packed[event_id] = self.events.packed(event_id)
+                size += len(packed[event_id][1])
+                if size > _MAX_PACKED_BYTES:
+                    break
+        return packed
 
     def add_recorded(self, event: Event) -> None:
         """Hold an event that the homeserver recorded: it has verified it, and the store holds it already."""

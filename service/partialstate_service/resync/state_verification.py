@@ -84,7 +84,7 @@ class StateVerification:
     ) -> Snapshot:
         """Return the snapshot of a state before *after*, all of which is held, or raise `SnapshotRefusedError`."""
         events = self._held.events
-        rejections = rejected_by_auth_events(closure, events)
+        rejections = rejected_by_auth_events(closure, events, self._held.allowed)
         state = build_state(pdu_ids, events, rejections, unverifiable, self._create_id)
         rejected = set(rejections)
         if (left_out := unverifiable.get(after)) is not None:

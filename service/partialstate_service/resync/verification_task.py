@@ -5,14 +5,23 @@ Whatever takes CPU time per event is done here, once: nobody else parses, hashes
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
-from partialstate_service.matrix.event_core import pack_core
+from partialstate_service.matrix.auth_graph import MissingEventError
+from partialstate_service.matrix.event import Event
+from partialstate_service.matrix.event_auth import AuthRejectionError
+from partialstate_service.matrix.event_core import PackedEvent, pack_core, unpack_core
+from partialstate_service.matrix.incoming import check_by_auth_events
 from partialstate_service.matrix.keys import ServerKeys
 from partialstate_service.matrix.parsing import InvalidEventError, parse_received
 from partialstate_service.matrix.room_versions import room_version
 from partialstate_service.matrix.signatures import SignatureOutcome, verify_event
+
+_KEPT_AUTH_EVENTS = 500
+"""How many of the events that others cite are kept as they were unpacked: those of a few rooms."""
 
 
 class VerdictKind(IntEnum):
@@ -46,13 +55,26 @@ class EventVerdict(NamedTuple):
     """The event as it is to be stored, in canonical JSON; None where that is what was given."""
     hash_matches: bool = True
     """Whether the content is what was hashed; else `json` is the redacted copy that stands for the event."""
+    is_allowed: bool = False
+    """Whether it is known that its auth events allow it, if none of them is rejected itself; of valid events only."""
 
 
 def verify_chunk(
-    bodies: Sequence[bytes], version: str, room_id: RoomId, keys: Mapping[ServerName, ServerKeys]
+    bodies: Sequence[bytes],
+    version: str,
+    room_id: RoomId,
+    keys: Mapping[ServerName, ServerKeys],
+    auth_events: Mapping[EventId, PackedEvent] = MappingProxyType({}),
 ) -> list[EventVerdict]:
-    """Verify format, room, id, content hash and signatures of events; one verdict each, in their order."""
+    """Verify format, room, id, content hash and signatures of events; one verdict each, in their order.
+
+    *auth_events* are verified events of the room: where they are all that an event claims, it is authorised too.
+    """
     capabilities = room_version(version)
+    known = {
+        event_id: _unpacked(event_id, auth_event_ids, core, room_id, version)
+        for event_id, (auth_event_ids, core) in auth_events.items()
+    }
     verdicts = []
     for body in bodies:
         try:
@@ -60,14 +82,32 @@ def verify_chunk(
         except InvalidEventError as error:
             verdicts.append(EventVerdict(VerdictKind.MALFORMED, EventId(""), str(error)))
             continue
+        kind = _KINDS[verify_event(event, keys, covered).outcome]
         verdicts.append(
             EventVerdict(
-                _KINDS[verify_event(event, keys, covered).outcome],
+                kind,
                 event.event_id,
                 auth_event_ids=event.auth_event_ids,
                 core=pack_core(event),
                 json=None if canonical == body else canonical,
                 hash_matches=event.hash_matches,
+                is_allowed=kind is VerdictKind.VALID and _is_allowed(event, known),
             )
         )
     return verdicts
+
+
+def _is_allowed(event: Event, known: Mapping[EventId, Event]) -> bool:
+    try:
+        check_by_auth_events(event, known)
+    except (MissingEventError, AuthRejectionError):
+        # Whoever has all events of the room decides, and says by which rule.
+        return False
+    return True
+
+
+@lru_cache(_KEPT_AUTH_EVENTS)
+def _unpacked(
+    event_id: EventId, auth_event_ids: tuple[EventId, ...], core: bytes, room_id: RoomId, version: str
+) -> Event:
+    return unpack_core(core, event_id, auth_event_ids, room_id, room_version(version))

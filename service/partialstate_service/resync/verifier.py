@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.protocol import KeySource
+from partialstate_service.matrix.event_core import PackedEvent
 from partialstate_service.matrix.keys import ServerKeys
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.resync.room_keys import RoomKeys
@@ -37,8 +38,9 @@ class ChunkVerifier(Protocol):
         version: str,
         room_id: RoomId,
         keys: Mapping[ServerName, ServerKeys],
+        auth_events: Mapping[EventId, PackedEvent],
     ) -> list[EventVerdict]:
-        """Return one verdict per event, in their order."""
+        """Return what `verification_task.verify_chunk` does."""
         ...
 
 
@@ -53,6 +55,8 @@ class FetchedEvent(NamedTuple):
     """Canonical."""
     hash_matches: bool
     """Whether the content is what was hashed; else this is the redacted copy."""
+    is_allowed: bool = False
+    """Whether it is known that its auth events allow it, if none of them is rejected itself."""
 
 
 @dataclass(slots=True)
@@ -90,17 +94,21 @@ class Verifier:
         notaries: Sequence[ServerName] = (),
         known_ids: Mapping[EventId, EventId] = MappingProxyType({}),
         wanted: WantedKeys | None = None,
+        auth_events: Mapping[EventId, PackedEvent] = MappingProxyType({}),
     ) -> Verification:
         """Return what each of *bodies* proves to be; *notaries* are servers of the room, asked for missing keys.
 
         Event ids are taken from *known_ids* where these have them: from other processes come copies. *wanted* says
-        whose keys *bodies* may need, where the caller has looked already.
+        whose keys *bodies* may need, where the caller has looked already. What *auth_events*, which are verified, suffice
+        to authorise is authorised on the way.
         """
         wanted = wanted or WantedKeys.of(bodies)
         servers = wanted.servers()
         keys = await self._keys.keys_for(servers, also_ask=notaries, key_ids=wanted.key_ids(servers))
         pieces = [
-            self._chunks.verify_chunk(bodies[start : start + CHUNK_EVENTS], version.version, room_id, keys)
+            self._chunks.verify_chunk(
+                bodies[start : start + CHUNK_EVENTS], version.version, room_id, keys, auth_events
+            )
             for start in range(0, len(bodies), CHUNK_EVENTS)
         ]
         return _sorted(bodies, chain.from_iterable(await asyncio.gather(*pieces)), known_ids)
@@ -115,7 +123,7 @@ def _sorted(
         VerdictKind.KEY_UNKNOWN.value: result.key_unknown,
         VerdictKind.BADLY_SIGNED.value: result.badly_signed,
     }
-    for body, (kind, event_id, text, auth_event_ids, core, json, hash_matches) in zip(
+    for body, (kind, event_id, text, auth_event_ids, core, json, hash_matches, allowed) in zip(
         bodies, verdicts, strict=True
     ):
         if (events := by_kind.get(kind)) is None:
@@ -123,5 +131,5 @@ def _sorted(
             continue
         known_id = known_ids.get(event_id, event_id)
         json_kept = body if json is None else json
-        events.append(FetchedEvent(known_id, auth_event_ids, core, json_kept, hash_matches))
+        events.append(FetchedEvent(known_id, auth_event_ids, core, json_kept, hash_matches, allowed))
     return result

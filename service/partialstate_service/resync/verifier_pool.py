@@ -12,9 +12,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
-from partialstate_service.domain.ids import RoomId, ServerName
+from partialstate_service.domain.ids import EventId, RoomId, ServerName
+from partialstate_service.matrix.event_core import PackedEvent
 from partialstate_service.matrix.keys import ServerKeys
 from partialstate_service.resync.garbage import look_for_garbage_seldom
 from partialstate_service.resync.verification_task import EventVerdict, verify_chunk
@@ -55,17 +58,20 @@ class VerifierPool:
         version: str,
         room_id: RoomId,
         keys: Mapping[ServerName, ServerKeys],
+        auth_events: Mapping[EventId, PackedEvent] = MappingProxyType({}),
     ) -> list[EventVerdict]:
-        """Return the verdicts of `verify_chunk`."""
+        """Return the verdicts of `verification_task.verify_chunk`."""
         loop = asyncio.get_running_loop()
+        # A view of a mapping cannot be sent to another process.
+        work = partial(verify_chunk, bodies, version, room_id, keys, dict(auth_events))
         async with self._gate:
             for _ in range(_ATTEMPTS - 1):
                 executor = self._executor
                 try:
-                    return await loop.run_in_executor(executor, verify_chunk, bodies, version, room_id, keys)
+                    return await loop.run_in_executor(executor, work)
                 except BrokenProcessPool:
                     self._replace(executor)
-            return await loop.run_in_executor(self._executor, verify_chunk, bodies, version, room_id, keys)
+            return await loop.run_in_executor(self._executor, work)
 
     async def warm_up(self) -> None:
         """Start all processes now, so that the first room does not wait for them."""
