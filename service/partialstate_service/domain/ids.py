@@ -7,6 +7,7 @@ without a domain.
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import NewType
 
 RoomId = NewType("RoomId", str)
@@ -21,6 +22,10 @@ Revision = NewType("Revision", int)
 Position = NewType("Position", int)
 
 MAX_ID_BYTES = 255
+# Below this many characters a text cannot have too many bytes.
+_SURELY_SHORT = MAX_ID_BYTES // 4
+# The users of a room are of few servers: the name of each is parsed once.
+_KNOWN_SERVERS = 4096
 
 # The grammar allows dns names, IPv4 literals and bracketed IPv6 literals, each with an optional port.
 _SERVER_NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,255})(?::(?P<port>[0-9]{1,5}))?")
@@ -67,8 +72,11 @@ def parse_user_id(text: str) -> UserId:
     _, colon, server = text.partition(":")
     if not colon:
         raise InvalidIdError(f"user id without a server name: {_shown(text)}")
-    parse_server_name(server)
+    _parse_known_server_name(server)
     return UserId(text)
+
+
+_parse_known_server_name = lru_cache(_KNOWN_SERVERS)(parse_server_name)
 
 
 def server_of(user: UserId) -> ServerName:
@@ -79,7 +87,7 @@ def server_of(user: UserId) -> ServerName:
 def _parse_sigil_id(text: str, sigil: str, kind: str, *, allowed: re.Pattern[str] = _OPAQUE_ID) -> str:
     if not text.startswith(sigil) or len(text) < 2:  # noqa: PLR2004 - the sigil and one character
         raise InvalidIdError(f"not a valid {kind}: {_shown(text)} (it must start with {sigil!r})")
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+    if len(text) > _SURELY_SHORT and len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
         raise InvalidIdError(f"{kind} longer than {MAX_ID_BYTES} bytes: {_shown(text)}")
     if allowed.fullmatch(text) is None:
         raise InvalidIdError(f"{kind} with characters that are not allowed: {_shown(text)}")

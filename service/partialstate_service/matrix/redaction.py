@@ -6,11 +6,10 @@ key (Synapse does so, and the event id depends on it); from version 12 a create 
 """
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final
 
 from partialstate_service.matrix.event import JsonObject
-from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 
 _TOP_LEVEL: Final = (
     "auth_events",
@@ -56,13 +55,7 @@ def _redact_content(event_type: object, content: dict[str, Any], version: RoomVe
     updated = version.updated_redaction_rules
     if updated and event_type == "m.room.create":
         return content
-    kept_by_type = _kept_content(
-        updated=updated,
-        join_authorised=version.keep_join_authorised_on_redaction,
-        allow=version.restricted_joins,
-        aliases=version.special_aliases,
-    )
-    if not isinstance(event_type, str) or (kept := kept_by_type.get(event_type)) is None:
+    if not isinstance(event_type, str) or (kept := _KEPT_CONTENT[version.version].get(event_type)) is None:
         return {}
     redacted = {key: content[key] for key in kept if key in content}
     if updated and event_type == "m.room.member":
@@ -72,22 +65,23 @@ def _redact_content(event_type: object, content: dict[str, Any], version: RoomVe
     return redacted
 
 
-@cache
-def _kept_content(
-    *, updated: bool, join_authorised: bool, allow: bool, aliases: bool
-) -> Mapping[str, tuple[str, ...]]:
-    """Return the keys of `content` that stay, by event type."""
+def _kept_content(version: RoomVersion) -> Mapping[str, tuple[str, ...]]:
+    updated = version.updated_redaction_rules
     kept = {
         "m.room.member": ("membership", "join_authorised_via_users_server")
-        if join_authorised
+        if version.keep_join_authorised_on_redaction
         else ("membership",),
         "m.room.create": ("creator",),
-        "m.room.join_rules": ("join_rule", "allow") if allow else ("join_rule",),
+        "m.room.join_rules": ("join_rule", "allow") if version.restricted_joins else ("join_rule",),
         "m.room.power_levels": (*_POWER_LEVELS, "invite") if updated else _POWER_LEVELS,
         "m.room.history_visibility": ("history_visibility",),
     }
-    if aliases:
+    if version.special_aliases:
         kept["m.room.aliases"] = ("aliases",)
     if updated:
         kept["m.room.redaction"] = ("redacts",)
     return kept
+
+
+_KEPT_CONTENT: Final = {name: _kept_content(version) for name, version in ROOM_VERSIONS.items()}
+"""The keys of `content` that stay, by room version and event type."""

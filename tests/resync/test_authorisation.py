@@ -1,0 +1,110 @@
+"""Who verifies an event authorises it where that is possible; the judgement is the same as if nobody had."""
+
+import random
+import time
+
+import pytest
+from partialstate_service.demo.world import WorldSize, generated_world
+from partialstate_service.matrix.event_core import PackedEvent
+from partialstate_service.matrix.keys import ServerKeys
+from partialstate_service.matrix.parsing import parse_event_bytes
+from partialstate_service.matrix.signing import sign_event
+from partialstate_service.resync.authorisation import auth_closure, rejected_by_auth_events
+from partialstate_service.resync.event_ids import EventIds
+from partialstate_service.resync.event_table import EventTable
+from partialstate_service.resync.verification_task import VerdictKind, verify_chunk
+
+SIZE = WorldSize(members=30, servers=3, messages=2)
+
+
+@pytest.fixture(params=["1", "6", "9", "11", "12"])
+def world(request):
+    now_ms = time.time_ns() // 1_000_000
+    with generated_world(SIZE, random.Random(0), now_ms=now_ms, version=request.param) as world:
+        yield world
+
+
+@pytest.fixture
+def forbidden(world):
+    """An event that its auth events do not allow, one that cites it, and one that cites that one."""
+    server = world.servers[1]
+    room, somebody, other = world.room, server.user("u1"), server.user("u101")
+    events = []
+    for sender, kind, content, state_key in (
+        (somebody, "m.room.join_rules", {"join_rule": "public"}, ""),
+        (other, "m.room.member", {"membership": "join"}, other),
+        (other, "m.room.message", {"body": "hello"}, None),
+    ):
+        raw = room.template(sender, kind, content, state_key, world.tick())
+        if room.version.version == "1":
+            raw["event_id"] = f"$forbidden{len(events)}:{server.name}"
+        events.append(room.put(sign_event(raw, room.version, server.name, server.key)).event_id)
+    return events
+
+
+def keys_of(world):
+    until_ms = world.now_ms + 1_000_000
+    return {s.name: ServerKeys(s.name, until_ms, {s.key.key_id: s.key.public}, {}) for s in world.servers}
+
+
+def verdicts_on(world, bodies, known):
+    room = world.room
+    verdicts = verify_chunk(bodies, room.version.version, room.room_id, keys_of(world), known)
+    assert all(verdict.kind is VerdictKind.VALID for verdict in verdicts)
+    return verdicts
+
+
+def held_by_table(world, verdicts):
+    table = EventTable(world.room.room_id, world.room.version)
+    for verdict in verdicts:
+        assert table.put(verdict.event_id, verdict.auth_event_ids, verdict.core)
+    allowed = EventIds(table)
+    for verdict in verdicts:
+        if verdict.is_allowed:
+            allowed.add(verdict.event_id)
+    return table, allowed
+
+
+def test_what_rests_on_known_events_is_authorised_on_the_way_and_nothing_else(world, forbidden):
+    bodies = [event.json for event in world.room.events.values()]
+    table, allowed = held_by_table(world, verdicts_on(world, bodies, {}))
+    assert set(allowed) == {world.room.current_state()["m.room.create", ""]}  # it alone rests on nothing
+    known: dict[str, PackedEvent] = {
+        event_id: table.packed(event_id) for event_id in table if table.slot(event_id)[0] != "m.room.member"
+    }
+    table, allowed = held_by_table(world, verdicts_on(world, bodies, known))
+    # A message cites its sender's membership, which is not among what is known.
+    members = {event.event_id for event in world.room.events.values() if event.membership == "join"}
+    messages = {event.event_id for event in world.room.events.values() if event.type == "m.room.message"}
+    assert len(allowed & members) >= SIZE.members - 1
+    assert not allowed & messages
+    assert forbidden[0] not in allowed
+    closure = auth_closure(world.room.events, table).held
+    unaided = rejected_by_auth_events(closure, table)
+    assert unaided.keys() == set(forbidden)
+    aided = rejected_by_auth_events(closure, table, allowed)
+    assert {event_id: error.rule for event_id, error in aided.items()} == {
+        event_id: error.rule for event_id, error in unaided.items()
+    }
+
+
+def test_what_is_known_to_be_allowed_falls_with_what_it_cites(world, forbidden):
+    bodies = [event.json for event in world.room.events.values()]
+    table, _ = held_by_table(world, verdicts_on(world, bodies, {}))
+    known = {event_id: table.packed(event_id) for event_id in table}
+    table, allowed = held_by_table(world, verdicts_on(world, bodies, known))
+    assert set(forbidden[1:]) <= set(allowed)
+    closure = auth_closure(world.room.events, table).held
+    assert rejected_by_auth_events(closure, table, allowed).keys() == set(forbidden)
+
+
+def test_a_packed_event_is_the_event_as_it_is_held(world):
+    table = EventTable(world.room.room_id, world.room.version)
+    for event in world.room.events.values():
+        parsed = parse_event_bytes(event.json, world.room.version)
+        table[event.event_id] = parsed
+        assigned = table.packed(event.event_id)
+        del table[event.event_id]
+        assert table.put(event.event_id, *assigned)
+        assert table.packed(event.event_id) == assigned
+    assert set(table) == set(world.room.events)
