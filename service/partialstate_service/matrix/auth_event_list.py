@@ -98,8 +98,10 @@ def auth_events_have_create(
     _event: Event, auth_events: Sequence[Event], _rejected: Container[EventId]
 ) -> None:
     """2.4, until version 11."""
-    if not any((auth_event.type, auth_event.state_key) == CREATE_KEY for auth_event in auth_events):
-        reject(AuthRule.MISSING_CREATE, "the create event is not among the auth events")
+    for auth_event in auth_events:
+        if auth_event.type == CREATE_KEY[0] and auth_event.state_key == CREATE_KEY[1]:
+            return
+    reject(AuthRule.MISSING_CREATE, "the create event is not among the auth events")
 
 
 def auth_events_are_of_room(

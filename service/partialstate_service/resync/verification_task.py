@@ -10,11 +10,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
-from partialstate_service.matrix.auth_graph import MissingEventError
 from partialstate_service.matrix.event import Event
-from partialstate_service.matrix.event_auth import AuthRejectionError
+from partialstate_service.matrix.event_auth import AuthRejectionError, check_auth_by, claimed_auth_event_ids
 from partialstate_service.matrix.event_core import PackedEvent, pack_core, unpack_core
-from partialstate_service.matrix.incoming import check_by_auth_events
 from partialstate_service.matrix.keys import ServerKeys
 from partialstate_service.matrix.parsing import InvalidEventError, parse_received
 from partialstate_service.matrix.room_versions import room_version
@@ -98,10 +96,15 @@ def verify_chunk(
 
 
 def _is_allowed(event: Event, known: Mapping[EventId, Event]) -> bool:
+    """Whether *event* is allowed by its auth events; where that is unclear, whoever has the whole room decides."""
+    auth_events = []
+    for auth_id in claimed_auth_event_ids(event):
+        if (auth_event := known.get(auth_id)) is None:
+            return False
+        auth_events.append(auth_event)
     try:
-        check_by_auth_events(event, known)
-    except (MissingEventError, AuthRejectionError):
-        # Whoever has all events of the room decides, and says by which rule.
+        check_auth_by(event, auth_events, rejected=())
+    except AuthRejectionError:
         return False
     return True
 
