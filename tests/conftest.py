@@ -1,6 +1,11 @@
 """What the whole run of tests shares."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine making the examples takes as long as it takes; which ones are made is as Hypothesis decides.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -68,7 +68,7 @@ async def measured_process(
 def _cpu_s(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends while it is read
         return 0.0
     # Fields 14 and 15 of proc(5), counted from 1; the name and what precedes it are cut off.
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from partialstate_service.resync.token_bucket import TokenBucket
 
@@ -34,7 +34,6 @@ def test_waits_are_spread_so_that_processes_do_not_start_in_step():
     assert 0.1 <= first < 0.2
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(1, 10))
 def test_no_window_has_more_starts_than_burst_and_rate_allow(pauses, burst):
     now = [0.0]

@@ -109,7 +109,8 @@ async def killable_services(
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += map(int, task.read_text().split())
+        with suppress(OSError):  # it has just ended
+            children += map(int, task.read_text().split())
     return children
 
 

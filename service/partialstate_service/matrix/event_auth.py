@@ -189,14 +189,15 @@ def _power_levels_rules(version: RoomVersion) -> tuple[Rule, ...]:
 
 
 def _auth_events_rules(version: RoomVersion) -> tuple[listed.AuthEventsRule, ...]:
-    create_rule = listed.create_is_accepted if version.room_ids_as_hashes else listed.auth_events_have_create
-    return (
+    claims = (
         listed.auth_events_are_of_room,
         listed.auth_events_are_distinct,
         listed.auth_events_are_needed,
         listed.auth_events_are_accepted,
-        create_rule,
     )
+    if version.room_ids_as_hashes:
+        return (listed.create_is_accepted, *claims)
+    return (*claims, listed.auth_events_have_create)
 
 
 def _table(version: RoomVersion) -> RuleTable:
