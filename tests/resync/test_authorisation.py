@@ -1,11 +1,14 @@
 """Who verifies an event authorises it where that is possible; the judgement is the same as if nobody had."""
 
+import dataclasses
 import random
 import time
 
 import pytest
 from partialstate_service.demo.world import WorldSize, generated_world
+from partialstate_service.matrix.event_auth import AuthRejectionError
 from partialstate_service.matrix.event_core import PackedEvent
+from partialstate_service.matrix.incoming import check_by_auth_events
 from partialstate_service.matrix.keys import ServerKeys
 from partialstate_service.matrix.parsing import parse_event_bytes
 from partialstate_service.matrix.signing import sign_event
@@ -13,6 +16,7 @@ from partialstate_service.resync.authorisation import auth_closure, rejected_by_
 from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.event_table import EventTable
 from partialstate_service.resync.verification_task import VerdictKind, verify_chunk
+from support.rooms import RoomBuilder
 
 SIZE = WorldSize(members=30, servers=3, messages=2)
 
@@ -108,3 +112,36 @@ def test_a_packed_event_is_the_event_as_it_is_held(world):
         assert table.put(event.event_id, *assigned)
         assert table.packed(event.event_id) == assigned
     assert set(table) == set(world.room.events)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_events_that_cite_each_other_in_a_circle_authorise_nobody(version, length):
+    """Whoever makes an event of these versions chooses its id, so it can cite what cites it."""
+    room = RoomBuilder(version)
+    user = "@nobody:b.example"
+    member = room.join(user)
+    create = room.current("m.room.create")
+    ids = [f"$circle{number}:b.example" for number in range(length)]
+    circle = [
+        dataclasses.replace(
+            room.current("m.room.power_levels"),
+            event_id=event_id,
+            sender=user,
+            content={"users": {user: 100}},
+            prev_event_ids=(member.event_id,),
+            auth_event_ids=(create.event_id, member.event_id, ids[(number + 1) % length]),
+        )
+        for number, event_id in enumerate(ids)
+    ]
+    table = EventTable(room.room_id, room.version)
+    events = {event.event_id: event for event in (*room.events.values(), *circle)}
+    for event in events.values():
+        table[event.event_id] = event
+    closure = auth_closure(events, table).held
+    for allowed in (EventIds(table), closure):
+        assert rejected_by_auth_events(closure, table, allowed).keys() == set(ids)
+    for event in circle:
+        with pytest.raises(AuthRejectionError):
+            check_by_auth_events(event, events)
+    check_by_auth_events(member, events)

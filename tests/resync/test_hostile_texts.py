@@ -103,7 +103,7 @@ async def test_an_invented_prev_event_is_named_in_plain_words(store, tmp_path):
         raw = sign_event(raw, world.room.version, author.name, author.key)
         event = recorded(parse_event(raw, world.room.version), accepted=True)
         with structlog.testing.capture_logs() as entries:
-            await store.registry.record_partial_events(joined.room_id, [event], None, now_ms())
+            await store.registry.record_partial_events(joined.room_id, [event], now_ms())
             room = await resync.until(joined.room_id, RoomStatus.STALLED)
             await resync.stop_workers()
         assert_harmless(texts_of(room.progress))

@@ -63,7 +63,7 @@ async def test_an_invented_prev_event_holds_up_nothing_but_what_follows_it(store
         planted = say_after_invented(world, world.servers[1], invented, join_id)
         unseen = say_after(world, world.servers[2], join_id)
         honest = say_after(world, world.servers[3], unseen.event_id)
-        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [planted], now_ms())
         await resync.record(joined, honest.event_id)
         resync.start_worker()
         room = await resync.until(joined.room_id, RoomStatus.STALLED)
@@ -92,7 +92,7 @@ async def test_an_invented_prev_event_is_forgone_in_the_end(store, tmp_path, is_
         joined = await resync.join()
         prevs = [] if is_alone else [joined.join.event_id]
         planted = say_after_invented(world, world.servers[1], INVENTED[0], *prevs)
-        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [planted], now_ms())
         room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         assert INVENTED[0] in str(room.progress.findings)
         await resync.stop_workers()
@@ -116,11 +116,11 @@ async def test_what_was_forgone_changes_no_verdict_should_it_turn_up_after_all(s
         join_id = joined.join.event_id
         hidden = say_after_invented(world, world.servers[1], join_id)
         planted = say_after_invented(world, world.servers[1], hidden.event_id)
-        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [planted], now_ms())
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         await resync.stop_workers()
         late = say_after_invented(world, world.servers[1], planted.event_id, hidden.event_id)
-        await store.registry.record_partial_events(joined.room_id, [hidden, late], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [hidden, late], now_ms())
         resync.start_worker("another")
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         assert await resync.verdicts(joined) == {
@@ -139,7 +139,7 @@ async def test_an_invented_auth_event_holds_up_nothing_and_rejects_its_event_in_
         join_id = joined.join.event_id
         planted = say_with_invented_auth(world, world.servers[1], INVENTED[0], join_id)
         honest = say_after(world, world.servers[3], join_id)
-        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [planted], now_ms())
         await resync.record(joined, honest.event_id)
         resync.start_worker()
         room = await resync.until(joined.room_id, RoomStatus.STALLED)
@@ -153,7 +153,7 @@ async def test_an_invented_auth_event_holds_up_nothing_and_rejects_its_event_in_
         assert INVENTED[0] in str(room.progress.findings)
         await resync.stop_workers()
         late = say_after_invented(world, world.servers[2], planted.event_id, honest.event_id)
-        await store.registry.record_partial_events(joined.room_id, [late], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [late], now_ms())
         resync.services = replace(resync.services, policy=IMPATIENT)
         # What is decided is decided, for a worker with more patience too.
         resync.start_worker("another")

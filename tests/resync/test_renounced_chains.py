@@ -69,7 +69,7 @@ async def test_an_auth_chain_that_is_too_long_waits_and_is_rejected_in_the_end_a
             )
             last = room.put(raw).event_id
         planted = planter.message(last, join_id)
-        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [planted], now_ms())
         await resync.record(joined, honest.event_id)
         resync.start_worker()
         stalled = await resync.until(joined.room_id, RoomStatus.STALLED)
@@ -101,13 +101,13 @@ async def test_a_renounced_auth_event_that_turns_up_changes_no_verdict_and_serve
         hidden = planter.renamed("Hidden", planter.membership, join_id)
         hidden_id = event_id_of(hidden, world.room.version)
         planted = planter.message(hidden_id, join_id)
-        await store.registry.record_partial_events(joined.room_id, [planted], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [planted], now_ms())
         full = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         assert f"no server knows {hidden_id!a}" in str(full.progress.findings)
         await resync.stop_workers()
         world.room.put(hidden)
         late = planter.message(hidden_id, join_id)
-        await store.registry.record_partial_events(joined.room_id, [late], None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, [late], now_ms())
         resync.start_worker("another")
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         assert await resync.verdicts(joined) == {
@@ -128,7 +128,7 @@ async def test_more_invented_prev_events_than_an_attempt_asks_for_hold_up_no_oth
         planted = [planter.message(planter.membership, prev, join_id) for prev in invented]
         unseen = say_after(world, world.servers[2], join_id)
         honest = say_after(world, world.servers[3], unseen.event_id)
-        await store.registry.record_partial_events(joined.room_id, planted, None, now_ms())
+        await store.registry.record_partial_events(joined.room_id, planted, now_ms())
         await resync.record(joined, honest.event_id)
         resync.start_worker()
         # The honest event's turn comes, in this attempt or in one of the next.

@@ -55,7 +55,7 @@ async def bring_about(api: Api, case: DecisionCase, names: Renamed) -> None:
             continue  # a full room: the registry knows none of its events
         if room not in generations:  # known to the registry, but not one that the request names
             generations[room] = await register(api, room, StateSummary())
-        await api.store.registry.record_partial_events(room, [recorded(names.event(event_id))], None, NOW_MS)
+        await api.store.registry.record_partial_events(room, [recorded(names.event(event_id))], NOW_MS)
     if case.facts.sent and case.request.room_id is not None:
         sent = [(names.event(event_id), [case.request.origin]) for event_id in sorted(case.facts.sent)]
         await api.store.ledger.record(names.room(case.request.room_id), sent)

@@ -105,10 +105,10 @@ class TestSweep:
 
     async def test_late_writers_of_an_ended_life_leave_nothing(self, store, replica):
         generation, _ = await make_ready(store)
-        await replica.registry.record_partial_events(ROOM, [recorded("$a", "$x")], None, NOW)
+        await replica.registry.record_partial_events(ROOM, [recorded("$a", "$x")], NOW)
         await store.registry.release(ROOM, generation, ReleaseReason.PURGED, NOW)
         await store.sweeper.sweep()
         before = await keys(store)
-        await replica.registry.record_partial_events(ROOM, [recorded("$b", "$x")], None, NOW)
+        await replica.registry.record_partial_events(ROOM, [recorded("$b", "$x")], NOW)
         assert await replica.ledger.sent_to(ROOM, [JOIN], "one") == frozenset()
         assert await keys(store) == before

@@ -11,7 +11,7 @@ from support.store_rooms import JOIN, NOW, ROOM, claim, join, pdu_chunk, recorde
 async def test_recorded_events_are_found_by_id(store):
     await register(store)
     events = [recorded("$a", JOIN), recorded("$b", "$a", accepted=False)]
-    await store.registry.record_partial_events(ROOM, events, None, NOW)
+    await store.registry.record_partial_events(ROOM, events, NOW)
     await resolve(store, await claim(store), JOIN)
     wanted = [EventId("$b"), EventId("$other"), JOIN]
     found = {event.event_id: event for event in await store.registry.recorded_among(ROOM, wanted)}

@@ -34,10 +34,11 @@ async def a_life(store, room=ROOM):
     yield
     await store.registry.confirm_join(room, generation)
     yield
-    await store.registry.record_partial_events(room, [recorded(f"$a-{room}", "$x")], join().summary, NOW)
+    event = replace(recorded(f"$a-{room}", "$x"), summary=join().summary)
+    await store.registry.record_partial_events(room, [event], NOW)
     yield
     lease = await claim(store)
-    await store.registry.mark_state_verified(lease, None)
+    await store.registry.mark_state_verified(lease)
     position = await resolve(store, lease, f"$join-{room}", f"$a-{room}")
     yield
     await store.registry.hand_back(lease, None)
@@ -72,7 +73,7 @@ async def test_many_entries_at_once_are_caught_up(store, replica):
     await register(store)
     for i in range(0, 2500, 100):
         events = [recorded(f"$e{i + k}", "$x") for k in range(100)]
-        await asyncio.gather(*(store.registry.record_partial_events(ROOM, [e], None, NOW) for e in events))
+        await asyncio.gather(*(store.registry.record_partial_events(ROOM, [e], NOW) for e in events))
     await same_everywhere(store, replica)
     assert replica.mirror.rooms[ROOM].pending_events == 2501
 

@@ -86,7 +86,7 @@ async def _register(store, model, now_ms, number):
 
 async def _record(store, model, now_ms, event, prevs):
     outcomes, generation, _ = await store.registry.record_partial_events(
-        ROOM, [recorded(event, *prevs)], None, now_ms
+        ROOM, [recorded(event, *prevs)], now_ms
     )
     assert outcomes == [model.record(event, prevs)]
     assert generation == (model.generation if model.partial else 0)

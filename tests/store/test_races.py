@@ -24,9 +24,7 @@ async def test_an_event_is_recorded_or_the_room_is_full_but_never_both(store, re
 
         async def record(room=room):
             # The import has one step, recording two: begin them so that either may win.
-            outcomes, _, _ = await replica.registry.record_partial_events(
-                room, [recorded("$e", "$x")], None, NOW
-            )
+            outcomes, _, _ = await replica.registry.record_partial_events(room, [recorded("$e", "$x")], NOW)
             return outcomes[0]
 
         async def confirm(room=room, generation=generation, position=position, late=i % 4):

@@ -24,7 +24,7 @@ async def write(store, rng, writer):
         room = f"!{writer}-{rng.randrange(3)}:here"
         registered = await register(store, join(room, f"$join-{room}-{rng.randrange(4)}"))
         if rng.random() < 0.5:
-            await store.registry.record_partial_events(room, [recorded(f"${writer}-{step}", "$x")], None, NOW)
+            await store.registry.record_partial_events(room, [recorded(f"${writer}-{step}", "$x")], NOW)
         if rng.random() < 0.4 and registered.ending is None:
             reason = rng.choice([ReleaseReason.LEFT, ReleaseReason.PURGED])
             with suppress(StaleGenerationError):  # the join is an earlier one of the room

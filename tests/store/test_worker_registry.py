@@ -1,5 +1,7 @@
 """Leases, and what only their holders may write."""
 
+from dataclasses import replace
+
 import pytest
 from partialstate_service.domain.errors import LeaseLostError, RoomNotPartialError, StaleGenerationError
 from partialstate_service.domain.ids import EventId, Position, RoomId, ServerName
@@ -12,7 +14,7 @@ from partialstate_service.domain.rooms import (
     ServerRecord,
     StateSummary,
 )
-from partialstate_service.store.protocol import ChunkKind, NewSegment
+from partialstate_service.store.protocol import ChunkKind, NewSegment, RecordOutcome
 from support.store_rooms import (
     JOIN,
     NOW,
@@ -27,6 +29,9 @@ from support.store_rooms import (
     register,
     resolve,
 )
+
+GIVEN = StateSummary(history_visibilities=("invited",))
+RECOVERED = StateSummary(history_visibilities=("joined",))
 
 
 async def test_users_come_first_then_who_waited_longest(store):
@@ -72,7 +77,7 @@ async def test_who_lost_the_lease_writes_nothing_more(store):
         registry.commit_verified(lease, chunk),
         registry.drop_verified(lease, [chunk]),
         registry.commit_snapshot(lease, JOIN, chunk),
-        registry.mark_state_verified(lease, None),
+        registry.mark_state_verified(lease),
         registry.append_log(lease, [NewSegment(ChunkKind.VERIFIED, chunk)], [JOIN], []),
         registry.report_progress(lease, Progress(), RoomStatus.STALLED),
     ):
@@ -162,7 +167,7 @@ async def test_an_event_resolved_by_what_is_acknowledged_already_counts_as_impor
 
 async def test_a_room_awaits_its_import_once_nothing_is_pending(store):
     await register(store)
-    await store.registry.record_partial_events(ROOM, [recorded("$a", JOIN)], None, NOW)
+    await store.registry.record_partial_events(ROOM, [recorded("$a", JOIN)], NOW)
     lease = await claim(store)
     await resolve(store, lease, JOIN)
     assert (await store.registry.get(ROOM)).status is RoomStatus.RESYNCING
@@ -199,18 +204,45 @@ class TestMarkStateVerified:
     async def test_the_verified_summary_replaces_the_joins(self, store):
         await register(store)
         lease = await claim(store)
-        summary = StateSummary(history_visibilities=("joined",))
-        await store.registry.mark_state_verified(lease, summary)
+        await store.registry.mark_state_verified(lease)
         room = await store.registry.get(ROOM)
-        assert (room.state_verified, room.summary) == (True, summary)
+        assert (room.state_verified, room.summary) == (True, join().summary)
+        await store.registry.append_log(lease, [], [JOIN], [], RECOVERED)
+        room = await store.registry.get(ROOM)
+        assert (room.state_verified, room.summary) == (True, RECOVERED)
 
-    async def test_what_was_recorded_since_is_newer(self, store):
+    async def test_what_was_recorded_is_newer_until_it_has_full_state(self, store):
         await register(store)
         lease = await claim(store)
-        newer = StateSummary(history_visibilities=("invited",))
-        await store.registry.record_partial_events(ROOM, [recorded("$a", JOIN)], newer, NOW)
-        await store.registry.mark_state_verified(lease, StateSummary(history_visibilities=("joined",)))
-        assert (await store.registry.get(ROOM)).summary == newer
+        event = replace(recorded("$a", JOIN), summary=GIVEN)
+        await store.registry.record_partial_events(ROOM, [event], NOW)
+        await store.registry.append_log(lease, [], [JOIN], [], RECOVERED)
+        room = await store.registry.get(ROOM)
+        assert (room.state_verified, room.summary) == (True, GIVEN)
+        await store.registry.append_log(lease, [], ["$a"], [], RECOVERED)
+        assert (await store.registry.get(ROOM)).summary == RECOVERED
+
+    async def test_what_came_with_an_event_that_is_in_no_log_stays(self, store):
+        await register(store)
+        lease = await claim(store)
+        position = await resolve(store, lease, JOIN)
+        await store.registry.acknowledge(ROOM, lease.generation, position)
+        event = replace(recorded("$full", JOIN), summary=GIVEN)
+        outcomes, _, _ = await store.registry.record_partial_events(ROOM, [event, recorded("$a", "$x")], NOW)
+        assert outcomes == [RecordOutcome.EVENT_NOT_PARTIAL, RecordOutcome.RECORDED]
+        await store.registry.append_log(lease, [], ["$a"], [], RECOVERED)
+        assert (await store.registry.get(ROOM)).summary == GIVEN
+
+    async def test_a_further_join_adds_to_what_is_possible_and_its_failure_takes_nothing_away(self, store):
+        await register(store)
+        event = replace(recorded("$a", JOIN), summary=GIVEN)
+        await store.registry.record_partial_events(ROOM, [event], NOW)
+        second = await register(store, replace(join(ROOM, "$second"), summary=RECOVERED))
+        both = StateSummary(history_visibilities=("invited", "joined"))
+        room = await store.registry.get(ROOM)
+        assert (room.state_verified, room.summary.history_visibilities) == (False, both.history_visibilities)
+        await store.registry.release(ROOM, second.generation, ReleaseReason.JOIN_FAILED, NOW)
+        assert (await store.registry.get(ROOM)).summary.history_visibilities == both.history_visibilities
 
 
 class TestHandBack:
@@ -227,7 +259,7 @@ class TestHandBack:
         await register(store)
         lease = await claim(store)
         await resolve(store, lease, JOIN)
-        await store.registry.record_partial_events(ROOM, [recorded("$a", "$x")], None, NOW + 7)
+        await store.registry.record_partial_events(ROOM, [recorded("$a", "$x")], NOW + 7)
         await store.registry.hand_back(lease, None)
         assert await store.registry.next_due_ms() == NOW + 7
 

@@ -98,7 +98,7 @@ class ApiModel(RoomModel):
             return OK
         named = [join for join, given in self.joins.items() if given == generation] if self.partial else []
         self.confirmed.update(named)
-        if named or generation in self.ended_generations:
+        if named or self.ended_generations.get(generation) in {Ending.IMPORTED, Ending.PURGED}:
             return OK
         return self._not_current(generation)
 
@@ -154,14 +154,14 @@ class ApiModel(RoomModel):
 
     def answer_ack_import(self, generation: int, position: int) -> tuple[Any, ...]:
         if not self._is(generation):
-            if not self.partial and self.ended_generations.get(generation) == Ending.IMPORTED:
+            if self.ended_generations.get(generation) == Ending.IMPORTED:
                 return "OK", position
             return self._not_current(generation)
         return ("OK", self.acknowledged) if self.acknowledge(position) else ("POSITION_OUT_OF_RANGE",)
 
     def answer_confirm_import(self, generation: int, position: int) -> tuple[Any, ...]:
         if not self._is(generation):
-            if not self.partial and self.ended_generations.get(generation) == Ending.IMPORTED:
+            if self.ended_generations.get(generation) == Ending.IMPORTED:
                 return OK
             return self._not_current(generation)
         if self.status is RoomStatus.ABANDONED:

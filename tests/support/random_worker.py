@@ -32,7 +32,7 @@ async def resync(api: Api, rooms: Sequence[Room], rng: random.Random) -> None:
     chosen = pending if rng.random() < 0.7 else pending[: len(pending) // 2]
 
     async def verify() -> Answer:
-        await registry.mark_state_verified(lease, None)
+        await registry.mark_state_verified(lease)
         return ("OK",)
 
     async def append() -> Answer:

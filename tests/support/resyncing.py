@@ -103,7 +103,7 @@ class RoomOnStore:
         room = self.running.world.room
         events = [room.event(event_id) for event_id in event_ids]
         recorded = [RecordedEvent(e.event_id, e.json, True, e.prev_event_ids) for e in events]
-        await self.store.registry.record_partial_events(joined.room_id, recorded, None, now_ms())
+        await self.store.registry.record_partial_events(joined.room_id, recorded, now_ms())
 
     async def until(self, room_id: RoomId, *statuses: RoomStatus, timeout_s: float = 30) -> PartialRoom:
         """Return the room once it has one of *statuses*."""

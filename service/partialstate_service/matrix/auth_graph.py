@@ -9,6 +9,7 @@ from typing import Protocol
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.auth_event_list import claimed_auth_event_ids
 from partialstate_service.matrix.event import Event, StateKey, StateMap
+from partialstate_service.matrix.room_versions import EventIdFormat
 
 
 class MissingEventError(LookupError):
@@ -17,6 +18,23 @@ class MissingEventError(LookupError):
     def __init__(self, event_id: EventId) -> None:
         self.event_id = event_id
         super().__init__(f"event {event_id!a:.100} is needed and not held")
+
+
+def rests_on_itself(event: Event, events: Mapping[EventId, Event]) -> bool:
+    """Whether *event* is in its own auth chain, as far as that is held: possible where ids are given (versions 1 and 2)."""
+    if event.room_version.event_ids is not EventIdFormat.GIVEN:
+        return False
+    seen: set[EventId] = set()
+    stack = list(event.auth_event_ids)
+    while stack:
+        event_id = stack.pop()
+        if event_id == event.event_id:
+            return True
+        if event_id not in seen:
+            seen.add(event_id)
+            if (cited := events.get(event_id)) is not None:
+                stack += cited.auth_event_ids
+    return False
 
 
 @dataclass(frozen=True, slots=True)

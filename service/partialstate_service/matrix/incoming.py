@@ -7,9 +7,9 @@ events" for a room whose state is partial.
 from collections.abc import Container, Mapping
 
 from partialstate_service.domain.ids import EventId
-from partialstate_service.matrix.auth_graph import auth_events_of
+from partialstate_service.matrix.auth_graph import auth_events_of, rests_on_itself
 from partialstate_service.matrix.event import Event, StateKey, StateMap
-from partialstate_service.matrix.event_auth import check_auth, check_auth_by
+from partialstate_service.matrix.event_auth import AuthRejectionError, AuthRule, check_auth, check_auth_by
 from partialstate_service.matrix.resolved_state import ResolvedState
 from partialstate_service.matrix.state_res import resolve
 
@@ -21,7 +21,10 @@ def check_by_auth_events(
 
     Raises `MissingEventError` for an auth event that *events* lacks: such an event is fetched, not rejected.
     """
-    check_auth_by(event, auth_events_of(event, events), rejected)
+    auth_events = auth_events_of(event, events)
+    if rests_on_itself(event, events):
+        raise AuthRejectionError(AuthRule.AUTH_EVENTS_REJECTED, "an auth event of it rests on it")
+    check_auth_by(event, auth_events, rejected)
 
 
 def check_incoming(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from partialstate_service.domain.errors import ForeignTokenError, RoomNotPartialError
+from partialstate_service.domain.errors import ForeignTokenError, NotReconciledError, RoomNotPartialError
 from partialstate_service.domain.ids import Generation, RoomId, ServerName
 from partialstate_service.domain.rooms import Ending, PartialRoom, Priority, RoomStatus, StateToken
 from partialstate_service.matrix.event import Event
@@ -55,8 +55,12 @@ class Differences:
     unknown_to_homeserver: list[Difference] = field(default_factory=list)
     ended: dict[Difference, None] = field(default_factory=dict)
     """Their order is that in which they were found."""
-    agreed: set[RoomId] = field(default_factory=set)
+    agreed: dict[RoomId, Generation] = field(default_factory=dict)
     """Those that were partial here when they were named; one that is named again after it was registered is among them."""
+
+    def settled(self) -> dict[RoomId, Generation]:
+        """Return the rooms that are partial here as far as was seen, and by which generation."""
+        return {room.room_id: room.generation for room in self.registered} | self.agreed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Reconciliation:
 
         *listed_at* is the registry's token from before the homeserver listed its rooms. A room that could not be made
         partial keeps a store that has not decided yet from deciding: answering for it would leak. Raises
-        ForeignToken for a token of another store.
+        ForeignToken for a token of another store, and where the store was wiped or lost changes meanwhile.
         """
         present = await self.registry.read_token()
         if listed_at.store_id != present.store_id or listed_at.revision > present.revision:
@@ -93,14 +97,19 @@ class Reconciliation:
             except RefusedInputError as error:
                 found.failed[room.room_id] = error
                 all_partial = all_partial and await self._is_partial(room.room_id)
+        before = await self.registry.read_token()
+        settled = found.settled()
         async for known in self._all_rooms():
+            settled.pop(known.room_id, None)
             # Generations are revisions: a greater one was registered after the homeserver began to list.
             if known.room_id not in named and known.generation <= listed_at.revision:
                 found.unknown_to_homeserver.append(
                     Difference(known.room_id, known.generation, known.join_confirmed)
                 )
+        for room_id, generation in settled.items():
+            await self._require_ended(room_id, generation)
         if all_partial:
-            return found, await self.registry.mark_reconciled()
+            return found, await self.registry.mark_reconciled(before)
         return found, await self.registry.read_token()
 
     async def _settle(self, held: HeldRoom, found: Differences) -> None:
@@ -115,7 +124,7 @@ class Reconciliation:
         if (room := await self._room_with(held.room_id, join)) is not None:
             if room.join_event_id == join.event_id and not room.join_confirmed:
                 await self.registry.confirm_join(held.room_id, room.generation)
-            found.agreed.add(held.room_id)
+            found.agreed[held.room_id] = room.generation
         else:
             tombstone = await self.registry.tombstone(held.room_id, join.event_id)
             if tombstone is not None:
@@ -129,7 +138,8 @@ class Reconciliation:
 
     async def _compare(self, held: HeldRoom, found: Differences) -> None:
         """Agree on a room that is partial here, whatever its join."""
-        if not await self._is_partial(held.room_id):
+        room = await self._room(held.room_id)
+        if room is None:
             # Not even one whose partial state ended: that may have been another join's.
             raise RefusedInputError(
                 InputFlaw.INVALID_FIELD,
@@ -138,7 +148,7 @@ class Reconciliation:
             )
         if held.partial_events:
             await self._record(held, supported_version(held.room_version))
-        found.agreed.add(held.room_id)
+        found.agreed[held.room_id] = room.generation
 
     async def _room_with(self, room_id: RoomId, join: Event) -> PartialRoom | None:
         """Return the room if it is partial by *join*, be there later ones or not."""
@@ -147,10 +157,21 @@ class Reconciliation:
         return await self._room(room_id)
 
     async def _room(self, room_id: RoomId) -> PartialRoom | None:
+        room, _ = await self.registry.find(room_id)
+        return room
+
+    async def _require_ended(self, room_id: RoomId, generation: Generation) -> None:
+        """Raise ForeignToken unless a room that was partial a moment ago has ended since: else the store has lost it."""
         try:
-            return await self.registry.get(room_id)
-        except RoomNotPartialError:
-            return None
+            await self.registry.get(room_id)
+        except RoomNotPartialError as error:
+            if error.tombstone is not None and error.tombstone.generation >= generation:
+                return
+        except NotReconciledError:
+            pass
+        else:
+            return
+        raise ForeignTokenError("the store has lost changes of this reconciliation: begin it anew")
 
     async def _is_partial(self, room_id: RoomId) -> bool:
         return await self._room(room_id) is not None
@@ -203,7 +224,7 @@ class Reconciliation:
                 held.room_id, version, events[start : start + _RECORDED_AT_ONCE], self.us
             )
             await self.registry.record_partial_events(
-                held.room_id, given.events, given.summary, self.now_ms(), given.servers_joined
+                held.room_id, given.events, self.now_ms(), given.servers_joined
             )
 
     async def _all_rooms(self) -> AsyncIterator[PartialRoom]:

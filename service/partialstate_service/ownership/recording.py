@@ -1,7 +1,7 @@
 """RecordPartialEvents: events whose state the homeserver computed from partial state."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from partialstate_service.domain.errors import RoomNotPartialError
 from partialstate_service.domain.ids import (
@@ -12,7 +12,7 @@ from partialstate_service.domain.ids import (
     parse_user_id,
     server_of,
 )
-from partialstate_service.domain.rooms import StateSummary, StateToken
+from partialstate_service.domain.rooms import StateToken
 from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.room_versions import RoomVersion, room_version
 from partialstate_service.ownership.given_events import parse_given, summarise
@@ -64,7 +64,7 @@ class Recording:
             return [RecordOutcome.ROOM_NOT_PARTIAL] * len(events), Generation(0), token
         given = read_partial_events(room_id, version, events, self.us)
         return await self.registry.record_partial_events(
-            room_id, given.events, given.summary, self.now_ms(), given.servers_joined
+            room_id, given.events, self.now_ms(), given.servers_joined
         )
 
 
@@ -73,8 +73,6 @@ class PartialEvents:
     """Partial events as they are recorded."""
 
     events: list[RecordedEvent]
-    summary: StateSummary | None
-    """The non-member state after the last of them that gives it; None: none does."""
     servers_joined: list[ServerName]
     """Other servers whose users join by accepted events: from now on they must be sent the room's events."""
 
@@ -84,22 +82,22 @@ def read_partial_events(
 ) -> PartialEvents:
     """Return the events parsed, which the homeserver *us* holds. Raises `RefusedInputError`."""
     parsed = []
-    summary = None
     joined: dict[ServerName, None] = {}
     for index, given in enumerate(given_events):
         field = f"events[{index}]"
         event = parse_given(given.pdu.json, version, room_id, f"{field}.pdu", given.pdu.event_id)
-        parsed.append(recorded(event, accepted=given.accepted))
         if given.accepted and (server := _joined_server(event)) is not None:
             joined[server] = None
         state = given.non_member_state_after
         require_at_most(MAX_NON_MEMBER_STATE, len(state), f"{field}.non_member_state_after")
+        summary = None
         if state:
             summary = summarise(
                 parse_given(pdu.json, version, room_id, f"{field}.non_member_state_after", pdu.event_id)
                 for pdu in state
             )
-    return PartialEvents(parsed, summary, [server for server in joined if server != us])
+        parsed.append(replace(recorded(event, accepted=given.accepted), summary=summary))
+    return PartialEvents(parsed, [server for server in joined if server != us])
 
 
 def _joined_server(event: Event) -> ServerName | None:

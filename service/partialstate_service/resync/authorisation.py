@@ -6,6 +6,7 @@ from typing import NamedTuple
 from partialstate_service.domain.ids import EventId
 from partialstate_service.matrix.event_auth import (
     AuthRejectionError,
+    AuthRule,
     check_auth_by,
     claimed_auth_event_ids,
 )
@@ -56,8 +57,14 @@ def rejected_by_auth_events(
     order = _AuthEventsFirst(events)
     if allowed is None:
         allowed = EventIds(events)
-    for number in order.of(closure.without(allowed)):
-        _judge(number, events, rejected, is_allowed=allowed.has_number(number))
+    # Where ids are given, even what is known to be allowed may be part of a circle.
+    unsettled = closure if events.ids_are_given else closure.without(allowed)
+    for number in order.of(unsettled):
+        if events.ids_are_given and order.is_ahead_of_cited(number):
+            text = "an auth event of it rests on it"
+            rejected[events.id_of(number)] = AuthRejectionError(AuthRule.AUTH_EVENTS_REJECTED, text)
+        else:
+            _judge(number, events, rejected, is_allowed=allowed.has_number(number))
     if rejected:
         for number in order.of(closure):
             _judge(number, events, rejected, is_allowed=True)
@@ -83,7 +90,8 @@ def _judge(
 class _AuthEventsFirst:
     """Goes through events so that each comes after its auth events; ids are hashes, so there is no cycle from version 3.
 
-    In versions 1 and 2, where ids are given, an event that refers to itself in a circle comes after what it can.
+    In versions 1 and 2, where ids are given, an event that refers to itself in a circle comes after what it can; then it
+    *is ahead of* something that it cites.
     """
 
     def __init__(self, events: EventTable) -> None:
@@ -101,5 +109,10 @@ class _AuthEventsFirst:
                     stack += self._begun.without_own(self._events.cited_by(last) or ())
                     continue
                 stack.pop()
-                if self._done.add_number(last):
+                if not self._done.has_number(last):
                     yield last
+                    self._done.add_number(last)
+
+    def is_ahead_of_cited(self, number: int) -> bool:
+        """Whether the event that was yielded last, *number*, cites one that was not yielded before it."""
+        return not all(self._done.has_number(cited) for cited in self._events.cited_by(number) or ())

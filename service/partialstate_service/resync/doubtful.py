@@ -10,7 +10,7 @@ from typing import Any
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.matrix.event import Event
-from partialstate_service.matrix.event_core import unpack_core
+from partialstate_service.matrix.event_core import PackedEvent, unpack_core
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.resync.verifier import FetchedEvent, Verification
 
@@ -23,10 +23,8 @@ class Doubtful:
     version: RoomVersion
     is_held: Callable[[EventId], bool]
     """Whether an event is beyond doubt, whatever is sent of it."""
-    key_unknown: dict[EventId, Event] = field(default_factory=dict)
-    """Their cores, as `unpack_core` gives them."""
-    badly_signed: dict[EventId, Event] = field(default_factory=dict)
-    """Their cores."""
+    key_unknown: dict[EventId, PackedEvent] = field(default_factory=dict)
+    badly_signed: dict[EventId, PackedEvent] = field(default_factory=dict)
     altered: dict[EventId, FetchedEvent] = field(default_factory=dict)
     """Redacted copies of well-signed events whose content is not what was signed."""
     _senders: dict[EventId, set[ServerName]] = field(default_factory=dict)
@@ -35,6 +33,11 @@ class Doubtful:
     def ids(self) -> set[EventId]:
         """Return the ids of all of them."""
         return {*self.key_unknown, *self.badly_signed, *self.altered}
+
+    def event(self, event_id: EventId) -> Event:
+        """Return the core of one without a known key or a good signature."""
+        auth_event_ids, core = self.key_unknown.get(event_id) or self.badly_signed[event_id]
+        return unpack_core(core, event_id, auth_event_ids, self.room_id, self.version)
 
     def spoilt(self) -> set[EventId]:
         """Return the ids of those that are certainly not what their author sent."""
@@ -104,9 +107,7 @@ class Doubtful:
         for doubtful in among:
             doubtful.pop(event_id, None)
 
-    def _keep_core(self, event: FetchedEvent, among: dict[EventId, Event]) -> None:
+    def _keep_core(self, event: FetchedEvent, among: dict[EventId, PackedEvent]) -> None:
         # An altered copy is at least signed: a worse one does not replace it.
         if event.event_id not in self.altered:
-            among[event.event_id] = unpack_core(
-                event.core, event.event_id, event.auth_event_ids, self.room_id, self.version
-            )
+            among[event.event_id] = (event.auth_event_ids, event.core)

@@ -17,7 +17,7 @@ from partialstate_service.matrix.event_core import (
     unpack_slot,
 )
 from partialstate_service.matrix.event_format import MAX_AUTH_EVENTS
-from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
 
 _REMADE_EVENTS = 2000
 """How many events are kept as they were last made: the few that most others refer to are always among them."""
@@ -106,10 +106,18 @@ class EventTable(MutableMapping[EventId, Event]):
         """Return the numbers of the events that a `citation` names, with the create event that their room implies."""
         return [*_HEADS[citation[0]].unpack(citation)[1:], *self._implied]
 
+    @property
+    def ids_are_given(self) -> bool:
+        """Whether whoever makes an event chooses its id, so that events can cite each other in a circle."""
+        return self._version.event_ids is EventIdFormat.GIVEN
+
     def cited_by(self, number: int) -> Sequence[int] | None:
         """Return the claimed auth events of a held event, the implied create event included; all as numbers."""
         citation = self.citation(number)
-        return None if citation is None else [cited for cited in self.cited(citation) if cited != number]
+        if citation is None:
+            return None
+        # The create event does not cite itself, whatever its room's id implies.
+        return [cited for cited in self.cited(citation) if cited != number or number not in self._implied]
 
     def __getitem__(self, event_id: EventId) -> Event:
         event = self._remade.get(event_id)

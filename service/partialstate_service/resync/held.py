@@ -7,6 +7,7 @@ loaded and not fetched again.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -106,7 +107,8 @@ class HeldEvents:
     async def _save(self, event_ids: Sequence[EventId]) -> None:
         items = [PduItem(event_id, self._unsaved[event_id].json) for event_id in event_ids]
         owner = f"{self._lease.generation}.{self._lease.fencing}"
-        chunk = await self._bulk.put(self._lease.room_id, ChunkKind.VERIFIED, owner, items)
+        stored = await self._bulk.put(self._lease.room_id, ChunkKind.VERIFIED, owner, items)
+        chunk = replace(stored, core_size=sum(len(self._unsaved[event_id].core) for event_id in event_ids))
         await self._registry.commit_verified(self._lease, chunk)
         for event_id in event_ids:
             del self._unsaved[event_id]

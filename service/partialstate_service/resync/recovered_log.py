@@ -18,6 +18,7 @@ from partialstate_service.resync.log_records import (
     state_before_records,
     verdict_record,
 )
+from partialstate_service.resync.seeds import summarise
 from partialstate_service.store.protocol import (
     Bulk,
     ChunkKind,
@@ -70,13 +71,15 @@ class RecoveredLog:
         relevant: EventIds,
         recorded: AbstractSet[EventId],
         rejected: AbstractSet[EventId],
+        has_join: bool,
         known_servers: Collection[ServerName],
         own_name: ServerName,
         device_list_position: int | None,
     ) -> None:
         """Append what was replayed, with the events that it needs and the current state after it; in one commit.
 
-        Of the *relevant* events those that the homeserver *recorded* are left out: it has them.
+        Of the *relevant* events those that the homeserver *recorded* are left out: it has them. Once the replay *has the join*,
+        checks go by its current state; whoever may speak can name older states of the room before.
         """
         current = await asyncio.to_thread(replay.current_state)
         in_room = await asyncio.to_thread(self._joined.in_state, current, own_name)
@@ -91,8 +94,9 @@ class RecoveredLog:
         new.take(recorded)
         segments = await asyncio.to_thread(self._event_segments, new, rejected)
         segments += await self._record_segments(records)
+        summary = summarise(current, self._held.events) if has_join else None
         await self._registry.append_log(
-            self._lease, segments, [outcome.event_id for outcome, _ in replayed], servers[0]
+            self._lease, segments, [outcome.event_id for outcome, _ in replayed], servers[0], summary
         )
         self._current = current
         self._servers = servers

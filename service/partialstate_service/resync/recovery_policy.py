@@ -23,5 +23,5 @@ class RecoveryPolicy:
     many the auth chains of recorded events in one attempt: what auth events name in turn is for their authors to choose,
     and need not end."""
     max_spare_bytes: int = 128 * 1024 * 1024
-    """How many bytes of verified events, as stored, are kept of a room that no recovered state needs: what refused
+    """How many bytes of verified events, as stored and in memory, are kept of a room that no recovered state needs: what refused
     snapshots have brought, twice that and one answer at the most. The states of rooms of 400,000 members have less."""

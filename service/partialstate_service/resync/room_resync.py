@@ -25,7 +25,6 @@ from partialstate_service.resync.recovered_log import RecoveredLog
 from partialstate_service.resync.recovery import Recovery
 from partialstate_service.resync.recovery_errors import EvidenceAwaitedError, NoServerLeftError
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
-from partialstate_service.resync.seeds import summarise
 from partialstate_service.resync.sources import sources_of
 from partialstate_service.resync.spare_events import SpareEvents
 from partialstate_service.resync.state_verification import StateVerification
@@ -89,6 +88,7 @@ class RoomResync:
         self._relevant = EventIds(self._held.events)
         self._replay = Replay(self._version, self._held.events, self._rejected)
         self._unlogged: list[Replayed] = []
+        self._join_is_replayed = False
         self._verifier = services.verifier.for_room()
         self._fetcher = Fetcher(
             room_id=lease.room_id,
@@ -141,7 +141,7 @@ class RoomResync:
         if not self._room.state_verified:
             room_id, summary = self._lease.room_id, self._room.summary
             if await response.verify(self._verifier, room_id, summary):
-                await self._services.registry.mark_state_verified(self._lease, None)
+                await self._services.registry.mark_state_verified(self._lease)
         create_id = await response.create_id(self._recorded)
         if create_id is None:
             raise NoServerLeftError("no recorded event names a create event that is held")
@@ -256,9 +256,6 @@ class RoomResync:
         self._rejected |= snapshot.rejected
         self._relevant.update(snapshot.closure)
         await asyncio.to_thread(self._replay.supply_state_after, prev, snapshot.state)
-        if not self._room.state_verified:
-            summary = summarise(snapshot.state, self._held.events)
-            await self._services.registry.mark_state_verified(self._lease, summary)
 
     async def _holds_too_much(self) -> bool:
         return await self._spare.are_too_many([held.chunk for held in self._held.chunks])
@@ -269,11 +266,10 @@ class RoomResync:
     async def _replay_and_log(self) -> None:
         """Replay what is ready and hand it over; what another worker has handed over is not repeated."""
         self.board.stage(ResyncStage.REPLAYING)
-        self._unlogged += [
-            replayed
-            for replayed in await asyncio.to_thread(lambda: list(self._replay.advance()))
-            if not self._recorded[replayed.event_id].resolved
-        ]
+        for replayed in await asyncio.to_thread(lambda: list(self._replay.advance())):
+            self._join_is_replayed |= replayed.event_id == self._room.join_event_id
+            if not self._recorded[replayed.event_id].resolved:
+                self._unlogged.append(replayed)
         if not self._unlogged:
             return
         # Whoever sees the room recovered shall see also how: which servers were asked, and what was left out.
@@ -286,6 +282,7 @@ class RoomResync:
             relevant=self._relevant,
             recorded=self._recorded.keys(),
             rejected=self._rejected,
+            has_join=self._join_is_replayed,
             known_servers=self._known_servers(),
             own_name=self._services.own_name,
             device_list_position=self._room.device_list_position,

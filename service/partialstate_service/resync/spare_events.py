@@ -12,7 +12,7 @@ from partialstate_service.store.protocol import Checkpoint, Chunk, ChunkKind, Le
 
 
 class SpareEvents:
-    """Keeps the spare events of one leased room few; *max_bytes* is as stored."""
+    """Keeps the spare events of one leased room few: *max_bytes* as stored, and in memory."""
 
     def __init__(
         self,
@@ -56,10 +56,11 @@ def oldest_beyond(chunks: Sequence[Chunk], max_bytes: int) -> Sequence[Chunk]:
     excess = _bytes_of(chunks) - max_bytes
     count = 0
     while excess > 0:
-        excess -= chunks[count].size
+        excess -= _bytes_of(chunks[count : count + 1])
         count += 1
     return chunks[:count]
 
 
 def _bytes_of(chunks: Iterable[Chunk]) -> int:
-    return sum(chunk.size for chunk in chunks)
+    # What compresses well is small in the store only.
+    return sum(max(chunk.size, chunk.core_size) for chunk in chunks)

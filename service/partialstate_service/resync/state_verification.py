@@ -4,11 +4,10 @@ What cannot be verified and what fails auth is left out only where that lets nob
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.federation.protocol import StateIds
-from partialstate_service.matrix.event import Event
 from partialstate_service.resync.authorisation import AuthClosure, auth_closure, rejected_by_auth_events
 from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.fetcher import Fetcher
@@ -69,7 +68,7 @@ class StateVerification:
             raise SnapshotRefusedError(
                 f"{len(gone)} events of the state cannot be had, such as {min(gone)!a:.100}"
             )
-        wanted = needed - unverifiable.keys() if unverifiable else needed
+        wanted = needed - unverifiable if unverifiable else needed
         closure = await self._complete_auth_chains(wanted, named=named)
         self._require_omissible(unverifiable, closure.missing)
         # A matter of seconds in a large room, which the event loop has not got.
@@ -80,14 +79,15 @@ class StateVerification:
         pdu_ids: Sequence[EventId],
         after: EventId,
         closure: EventIds,
-        unverifiable: Mapping[EventId, Event],
+        unverifiable: frozenset[EventId],
     ) -> Snapshot:
         """Return the snapshot of a state before *after*, all of which is held, or raise `SnapshotRefusedError`."""
         events = self._held.events
         rejections = rejected_by_auth_events(closure, events, self._held.allowed)
         state = build_state(pdu_ids, events, rejections, unverifiable, self._create_id)
         rejected = set(rejections)
-        if (left_out := unverifiable.get(after)) is not None:
+        if after in unverifiable:
+            left_out = self._fetcher.doubtful.event(after)
             # Which membership holds is unknown, so none does: it could be a leave, and a join the one before it.
             if left_out.state_key is not None:
                 state = state.with_changes({(left_out.type, left_out.state_key): None})
@@ -101,22 +101,22 @@ class StateVerification:
             closure=closure,
             rejected=frozenset(rejected),
             left_out=frozenset(rejections.keys() & set(pdu_ids)) if rejections else frozenset(),
-            unverified=frozenset(unverifiable),
+            unverified=unverifiable,
         )
 
-    def _unverifiable(self, needed: Iterable[EventId]) -> dict[EventId, Event]:
+    def _unverifiable(self, needed: Iterable[EventId]) -> frozenset[EventId]:
         """Return those of *needed* that cannot be verified, unless waiting may still help."""
         found = self._fetcher.doubtful
         if not found.key_unknown and not found.badly_signed:
-            return {}
-        unknown = {i: found.key_unknown[i] for i in needed if i in found.key_unknown}
+            return frozenset()
+        unknown = {i for i in needed if i in found.key_unknown}
         if unknown and not (self._patience_is_over() and self._policy.omit_unverifiable):
             raise EvidenceAwaitedError(
                 f"signing keys for {len(unknown)} events of the state are not to be had yet"
             )
-        return unknown | {i: found.badly_signed[i] for i in needed if i in found.badly_signed}
+        return frozenset(unknown.union(i for i in needed if i in found.badly_signed))
 
-    def _require_omissible(self, unverifiable: Mapping[EventId, Event], missing: frozenset[EventId]) -> None:
+    def _require_omissible(self, unverifiable: frozenset[EventId], missing: frozenset[EventId]) -> None:
         """Raise unless every unverifiable event is a membership other than a ban: its absence lets nobody in."""
         keyless = self._fetcher.doubtful.key_unknown
         if missing:
@@ -124,7 +124,7 @@ class StateVerification:
             raise needs(
                 f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)!a:.100}"
             )
-        for event in unverifiable.values():
+        for event in map(self._fetcher.doubtful.event, unverifiable):
             needs = KeysNeededError if event.event_id in keyless else SnapshotRefusedError
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
                 raise needs(f"{event.event_id!a:.100} of type {event.type!a:.64} cannot be verified")

@@ -5,7 +5,6 @@ Whatever takes CPU time per event is done here, once: nobody else parses, hashes
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,9 +16,6 @@ from partialstate_service.matrix.keys import ServerKeys
 from partialstate_service.matrix.parsing import InvalidEventError, parse_received
 from partialstate_service.matrix.room_versions import room_version
 from partialstate_service.matrix.signatures import SignatureOutcome, verify_event
-
-_KEPT_AUTH_EVENTS = 500
-"""How many of the events that others cite are kept as they were unpacked: those of a few rooms."""
 
 
 class VerdictKind(IntEnum):
@@ -70,7 +66,7 @@ def verify_chunk(
     """
     capabilities = room_version(version)
     known = {
-        event_id: _unpacked(event_id, auth_event_ids, core, room_id, version)
+        event_id: unpack_core(core, event_id, auth_event_ids, room_id, capabilities)
         for event_id, (auth_event_ids, core) in auth_events.items()
     }
     verdicts = []
@@ -107,10 +103,3 @@ def _is_allowed(event: Event, known: Mapping[EventId, Event]) -> bool:
     except AuthRejectionError:
         return False
     return True
-
-
-@lru_cache(_KEPT_AUTH_EVENTS)
-def _unpacked(
-    event_id: EventId, auth_event_ids: tuple[EventId, ...], core: bytes, room_id: RoomId, version: str
-) -> Event:
-    return unpack_core(core, event_id, auth_event_ids, room_id, room_version(version))

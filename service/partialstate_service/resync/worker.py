@@ -9,6 +9,7 @@ import structlog
 
 from partialstate_service.domain.errors import (
     LeaseLostError,
+    NotReconciledError,
     PartialStateError,
     RoomNotPartialError,
     StoreUnavailableError,
@@ -131,7 +132,7 @@ class Workers:
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)
         try:
             due_ms = await self._attempt(lease, slot)
-        except (LeaseLostError, RoomNotPartialError):
+        except (LeaseLostError, NotReconciledError, RoomNotPartialError):
             log.info("the room is no longer ours: it is full, was released, joined again or taken over")
             return
         except StoreUnavailableError as error:

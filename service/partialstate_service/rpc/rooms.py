@@ -185,7 +185,7 @@ class RoomsServicer(pb_grpc.RoomsServiceServicer):
             failed=[_unregistrable(room_id, error) for room_id, error in found.failed.items()],
             unknown_to_homeserver=map(_difference, found.unknown_to_homeserver),
             ended=map(_difference, found.ended),
-            agreed_count=len(found.agreed - {room.room_id for room in found.registered}),
+            agreed_count=len(found.agreed.keys() - {room.room_id for room in found.registered}),
             state_token=convert.token_message(token),
         )
 

@@ -9,6 +9,7 @@ from partialstate_service.domain.errors import (
     ImportIncompleteError,
     JoinConfirmedError,
     LeaseLostError,
+    NotReconciledError,
     PositionOutOfRangeError,
     RoomAbandonedError,
     RoomNotPartialError,
@@ -87,6 +88,8 @@ def refuse(reply: Reply, room_id: RoomId, generation: Generation = _ANY) -> NoRe
     match code:
         case b"NOT_PARTIAL":
             raise RoomNotPartialError(room_id, tombstone_of(room_id, more[0]) if more and more[0] else None)
+        case b"NOT_RECONCILED":
+            raise NotReconciledError("whether the room is partial is not known before ReconcileRooms")
         case b"STALE":
             raise StaleGenerationError(room_id, generation, Generation(int(more[0])))
         case b"CONFIRMED":

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
-from partialstate_service.store.changes import Changes
+from partialstate_service.store.changes import Changes, refuse
 from partialstate_service.store.exchange import Argument
 from partialstate_service.store.lives import Lives
 from partialstate_service.store.records import pairs
@@ -24,6 +24,9 @@ class RedisLedger:
     async def record(self, room_id: RoomId, sent: Sequence[tuple[EventId, Sequence[ServerName]]]) -> bool:
         life = await self._lives.read(room_id)
         if life is None:
+            reply = await self._changes.call("get", room_id)
+            if reply[0] == b"NOT_RECONCILED":
+                refuse(reply, room_id)
             return False
         arguments: list[Argument] = []
         for event_id, servers in sent:

@@ -31,13 +31,15 @@ from partialstate_service.domain.rooms import (
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One immutable piece of bulk, as a manifest names it. `size` is in stored bytes."""
+    """One immutable piece of bulk, as a manifest names it. `size` is in stored bytes, compressed."""
 
     key: str
     digest: str
     size: int
     count: int
     """How many items it holds."""
+    core_size: int = 0
+    """Of verified events: how many bytes of memory their cores take for as long as the room is worked on."""
 
 
 class ChunkKind(StrEnum):
@@ -74,6 +76,8 @@ class RecordedEvent:
     """Whether its full state is in the log already. Set by the store."""
     sequence: int = 0
     """Its place in the order of recording, from 1; gaps are possible. Set by the store."""
+    summary: StateSummary | None = None
+    """The room's non-member state after it as the homeserver has it, where that changed. Not given back by the store."""
 
 
 class RecordOutcome(StrEnum):
@@ -200,11 +204,10 @@ class Registry(Protocol):
         self,
         room_id: RoomId,
         events: Sequence[RecordedEvent],
-        summary: StateSummary | None,
         now_ms: int,
         servers_joined: Sequence[ServerName] = (),
     ) -> tuple[Sequence[RecordOutcome], Generation, StateToken]:
-        """Record events, in order, all or none; *summary*, if given, replaces the room's unless the call is a repetition.
+        """Record events, in order, all or none; the `summary` of one that is new replaces the room's.
 
         Per event: ROOM_NOT_PARTIAL for all if the room is not partial (generation 0); RECORDED also if it is recorded already;
         EVENT_NOT_PARTIAL if it has prevs and all of them are acknowledged (recorded events at or below the acknowledged
@@ -215,6 +218,9 @@ class Registry(Protocol):
 
     async def get(self, room_id: RoomId) -> PartialRoom:
         """Return the room, or raise RoomNotPartial (with the last tombstone if there is one)."""
+
+    async def find(self, room_id: RoomId) -> tuple[PartialRoom | None, StateToken]:
+        """Return the room, None if this store does not have it, and the token of the read; also before a reconciliation."""
 
     async def page(
         self, after: RoomId | None, limit: int, statuses: AbstractSet[RoomStatus]
@@ -283,8 +289,8 @@ class Registry(Protocol):
 
     # --- reconciliation
 
-    async def mark_reconciled(self) -> StateToken:
-        """Let this store decide from now on."""
+    async def mark_reconciled(self, seen: StateToken | None = None) -> StateToken:
+        """Let this store decide from now on. Raises ForeignToken if it has not, or no longer, the change *seen*."""
 
     async def read_token(self) -> StateToken:
         """Return the registry's present state token, from the primary."""
@@ -315,8 +321,8 @@ class Registry(Protocol):
     async def commit_snapshot(self, lease: Lease, after: EventId, chunk: Chunk) -> None:
         """Record the verified full state after an event. Repeating it for the same event replaces it."""
 
-    async def mark_state_verified(self, lease: Lease, summary: StateSummary | None) -> None:
-        """Say that the non-member state is verified; *summary*, if given, replaces the room's (unless newer events were recorded with one)."""
+    async def mark_state_verified(self, lease: Lease) -> None:
+        """Say that the room's summary is that of verified events."""
 
     async def append_log(
         self,
@@ -324,12 +330,15 @@ class Registry(Protocol):
         segments: Sequence[NewSegment],
         resolved: Sequence[EventId],
         servers_joined: Sequence[ServerName],
+        summary: StateSummary | None = None,
     ) -> Position:
         """Append segments and mark *resolved* events as having full state at the last position of the appended segments.
 
         A repetition of the last call appends nothing.
 
-        When nothing is pending after it, the status is AWAITING_IMPORT. *servers_joined* are added to the room's servers. Returns the log's last position.
+        When nothing is pending after it, the status is AWAITING_IMPORT. *servers_joined* are added to the room's servers. *summary*, if given, is that of the
+        recovered current state: it replaces the room's, unless that was recorded with an event that is pending still, or with one that is in
+        no log (EVENT_NOT_PARTIAL). Returns the log's last position.
         """
 
     async def report_progress(self, lease: Lease, progress: Progress, status: RoomStatus | None) -> None:

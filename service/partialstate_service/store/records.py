@@ -130,6 +130,11 @@ def summary_texts(summary: StateSummary) -> tuple[str, str, str]:
     )
 
 
+def optional_summary_texts(summary: StateSummary | None) -> tuple[str, str, str, str]:
+    """Return whether there is a summary, and its texts."""
+    return str(int(summary is not None)), *summary_texts(summary or StateSummary())
+
+
 def progress_text(progress: Progress) -> str:
     """Return a progress as the registry keeps it."""
     return _compact(asdict(progress))
@@ -181,16 +186,16 @@ def tombstone_of(room_id: RoomId, text: bytes) -> Tombstone:
 
 def chunk_text(chunk: Chunk) -> str:
     """Return a chunk as manifests name it."""
-    return f"{chunk.key} {chunk.digest} {chunk.size} {chunk.count}"
+    return f"{chunk.key} {chunk.digest} {chunk.size} {chunk.count} {chunk.core_size}"
 
 
 def chunk_of(text: bytes | str) -> Chunk:
     """Return the chunk that `chunk_text` wrote."""
-    key, digest, size, count = (text.decode() if isinstance(text, bytes) else text).split(" ")
-    return Chunk(key, digest, int(size), int(count))
+    key, digest, size, count, core_size = (text.decode() if isinstance(text, bytes) else text).split(" ")
+    return Chunk(key, digest, int(size), int(count), int(core_size))
 
 
-# --- segments: "first kind key digest size count", a line of rejected events, a line of omitted ones
+# --- segments: "first kind key digest size count core-size", a line of rejected events, a line of omitted ones
 
 
 def segment_text(segment: NewSegment) -> str:

@@ -11,7 +11,7 @@ from partialstate_service.domain.errors import (
     StoreUnavailableError,
 )
 from partialstate_service.domain.ids import EventId, Generation, RoomId, ServerName
-from partialstate_service.domain.rooms import Ending, Progress, StateSummary, StateToken
+from partialstate_service.domain.rooms import Ending, Progress, StateToken
 from partialstate_service.store.changes import Changes, Reply, refuse
 from partialstate_service.store.exchange import Argument
 from partialstate_service.store.lives import Lives
@@ -23,7 +23,13 @@ from partialstate_service.store.protocol import (
     Registered,
     RegistrationOutcome,
 )
-from partialstate_service.store.records import chunk_text, progress_text, summary_texts, token_of
+from partialstate_service.store.records import (
+    chunk_text,
+    optional_summary_texts,
+    progress_text,
+    summary_texts,
+    token_of,
+)
 
 # How often a room's life may end between our reading it and our change.
 _TRIES = 5
@@ -71,15 +77,13 @@ class Registrations:
         self,
         room_id: RoomId,
         events: Sequence[RecordedEvent],
-        summary: StateSummary | None,
         now_ms: int,
         servers_joined: Sequence[ServerName] = (),
     ) -> tuple[Sequence[RecordOutcome], Generation, StateToken]:
-        arguments: list[Argument] = [now_ms, int(summary is not None)]
-        arguments += summary_texts(summary or StateSummary())
-        arguments.append(len(events))
+        arguments: list[Argument] = [now_ms, len(events)]
         for event in events:
-            arguments += [event.event_id, len(event.prev_event_ids), *event.prev_event_ids]
+            arguments += [event.event_id, *optional_summary_texts(event.summary)]
+            arguments += [len(event.prev_event_ids), *event.prev_event_ids]
         arguments.append(" ".join(servers_joined))
         for _ in range(_TRIES):
             life = await self._lives.recall(room_id)
@@ -93,6 +97,8 @@ class Registrations:
             if reply[0] == b"OK":
                 outcomes = [_OUTCOMES[outcome] for outcome in reply[5:]]
                 return outcomes, Generation(int(reply[4])), token_of(reply)
+            if reply[0] != b"LIFE":
+                refuse(reply, room_id)
             self._lives.learn(room_id, reply[4])
         raise StoreUnavailableError("the room ends and begins over and over")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from partialstate_service.domain.errors import StoreUnavailableError
+from partialstate_service.domain.errors import ForeignTokenError, StoreUnavailableError
 from partialstate_service.domain.ids import EventId, Generation, Position, RoomId, ServerName
 from partialstate_service.domain.rooms import (
     PartialRoom,
@@ -53,6 +53,11 @@ class RedisRegistry(Registrations, WorkerRegistry):
         if reply[0] != b"OK":
             refuse(reply, room_id)
         return room_of(room_id, pairs(reply[4]))
+
+    async def find(self, room_id: RoomId) -> tuple[PartialRoom | None, StateToken]:
+        reply = await self._changes.call("get", room_id)
+        room = room_of(room_id, pairs(reply[4])) if reply[0] == b"OK" else None
+        return room, token_of(reply)
 
     async def page(
         self, after: RoomId | None, limit: int, statuses: AbstractSet[RoomStatus]
@@ -148,8 +153,12 @@ class RedisRegistry(Registrations, WorkerRegistry):
             segment for segment in segments if segment.first + segment.chunk.count - 1 > after
         ]
 
-    async def mark_reconciled(self) -> StateToken:
-        return token_of(await self._changes.call("mark_reconciled", None))
+    async def mark_reconciled(self, seen: StateToken | None = None) -> StateToken:
+        given = () if seen is None else (seen.store_id, seen.revision, seen.chain_id)
+        reply = await self._changes.call("mark_reconciled", None, *given)
+        if reply[0] == b"LOST":
+            raise ForeignTokenError("the store has lost changes of this reconciliation: begin it anew")
+        return token_of(reply)
 
     async def read_token(self) -> StateToken:
         return token_of(await self._changes.call("read_token", None))

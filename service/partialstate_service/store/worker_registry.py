@@ -12,12 +12,12 @@ from partialstate_service.store.protocol import Checkpoint, Chunk, Lease, NewSeg
 from partialstate_service.store.records import (
     chunk_of,
     chunk_text,
+    optional_summary_texts,
     pairs,
     progress_text,
     room_of,
     segment_of,
     segment_text,
-    summary_texts,
 )
 
 # How often another worker may be quicker before we let the caller come again.
@@ -76,9 +76,8 @@ class WorkerRegistry:
     async def commit_snapshot(self, lease: Lease, after: EventId, chunk: Chunk) -> None:
         await self._held("commit_snapshot", lease, after, chunk_text(chunk))
 
-    async def mark_state_verified(self, lease: Lease, summary: StateSummary | None) -> None:
-        texts = summary_texts(summary or StateSummary())
-        await self._held("mark_state_verified", lease, int(summary is not None), *texts)
+    async def mark_state_verified(self, lease: Lease) -> None:
+        await self._held("mark_state_verified", lease)
 
     async def append_log(
         self,
@@ -86,11 +85,13 @@ class WorkerRegistry:
         segments: Sequence[NewSegment],
         resolved: Sequence[EventId],
         servers_joined: Sequence[ServerName],
+        summary: StateSummary | None = None,
     ) -> Position:
         arguments: list[Argument] = [len(segments)]
         for segment in segments:
             arguments += [segment.chunk.count, chunk_text(segment.chunk), segment_text(segment)]
         arguments += [len(resolved), *resolved, " ".join(servers_joined)]
+        arguments += optional_summary_texts(summary)
         return Position(int((await self._held("append_log", lease, *arguments))[4]))
 
     async def report_progress(self, lease: Lease, progress: Progress, status: RoomStatus | None) -> None:

@@ -1,5 +1,5 @@
 -- Chunks of bulk: written first, committed here, dropped when nothing names them. A chunk is the text
--- "key digest size count", whose key has no white space.
+-- "key digest size count core-size", whose key has no white space.
 
 local function key_of(chunk)
   return string.match(chunk, '^%S+')

@@ -24,3 +24,12 @@ end
 local function reply(code, ...)
   return { code, present[1], present[2], present[3], ... }
 end
+
+-- Return the reply for a room that is not partial, with its last tombstone; one that was forgotten with the rest of a lost
+-- store may be partial all the same, so a store that is not reconciled does not say so.
+local function not_partial()
+  if redis.call('HGET', META, 'reconciled') ~= '1' then
+    return reply('NOT_RECONCILED')
+  end
+  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+end

@@ -1,13 +1,15 @@
 -- uses: _keys _room _ending
 -- Raise the position up to which the homeserver has imported the log.
--- ARGV: generation, position. Returns OK acknowledged | NOT_PARTIAL tombstone | STALE current | OUT_OF_RANGE last
+-- ARGV: generation, position. Returns OK acknowledged | NOT_PARTIAL tombstone | NOT_RECONCILED | STALE current | OUT_OF_RANGE last
 local generation, position = shift(), tonumber(shift())
-if not room then
+if not room or room.generation ~= generation then
   local tombstone = tombstone_of(generation)
   if tombstone and string.match(tombstone, '^%d+ (%S+)') == 'IMPORTED' then
     return reply('OK', tostring(position))
   end
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+end
+if not room then
+  return not_partial()
 elseif room.generation ~= generation then
   return reply('STALE', room.generation)
 elseif position > number('position') then

@@ -1,8 +1,8 @@
--- uses: _keys _room _due _chunks _servers _lease
+-- uses: _keys _room _due _chunks _servers _summary _lease
 -- Append segments to the recovered-state log and mark events as having full state.
 -- ARGV: number of segments, per segment: how many records, the chunk, the segment's text without its first position;
---   number of events, events; servers to add.
--- A segment is the text "first kind key digest size count", then a line of rejected and one of omitted events.
+--   number of events, events; servers to add; whether a verified summary is given, acls, join rules, visibilities.
+-- A segment is the text "first kind key digest size count core-size", then a line of rejected and one of omitted events.
 -- Returns OK position | LEASE_LOST | CHUNK_GONE
 local segments, position = {}, number('position')
 for _ = 1, tonumber(shift()) do
@@ -50,6 +50,16 @@ if additional ~= '' then
   local united = unite(servers, additional)
   if united ~= servers then
     put('servers', united)
+  end
+end
+local has_summary, acls, join_rules, visibilities = shift(), shift(), shift(), shift()
+if has_summary == '1' then
+  put('verified', 1)
+  -- What the homeserver recorded with events that have no full state yet is newer.
+  local given = redis.call('HGET', WORK, 'summary')
+  if not given or (given == '1' and room.pending == '0') then
+    put_summary(acls, join_rules, visibilities)
+    redis.call('HDEL', WORK, 'summary')
   end
 end
 if next(changed) then

@@ -1,14 +1,16 @@
 -- uses: _keys _room _due _ending
 -- End the partial state: compare and clear.
 -- ARGV: generation, position, now, forget tombstones before.
--- Returns OK | NOT_PARTIAL tombstone | STALE current | ABANDONED | INCOMPLETE last pending
+-- Returns OK | NOT_PARTIAL tombstone | NOT_RECONCILED | STALE current | ABANDONED | INCOMPLETE last pending
 local generation, position, now, keep_from = shift(), shift(), shift(), shift()
-if not room then
+if not room or room.generation ~= generation then
   local tombstone = tombstone_of(generation)
   if tombstone and string.match(tombstone, '^%d+ (%S+)') == 'IMPORTED' then
     return reply('OK')
   end
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+end
+if not room then
+  return not_partial()
 elseif room.generation ~= generation then
   return reply('STALE', room.generation)
 elseif room.status == 'ABANDONED' then

@@ -1,12 +1,15 @@
 -- uses: _keys _room _ending
 -- Mark a join as persisted.
--- ARGV: generation. Returns OK | NOT_PARTIAL tombstone | STALE current
+-- ARGV: generation. Returns OK | NOT_PARTIAL tombstone | NOT_RECONCILED | STALE current
 local generation = shift()
+-- A join that was released as failed was not persisted; if it was all the same, nobody answers for it any more.
+local tombstone = tombstone_of(generation)
+local has_ended = tombstone and string.match(tombstone, '^%d+ (%S+)') ~= 'JOIN_FAILED'
 if not room then
-  if tombstone_of(generation) then
+  if has_ended then
     return reply('OK')
   end
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+  return not_partial()
 end
 local known = room.generation == generation
 local joins = redis.call('HGETALL', JOINS)
@@ -20,7 +23,7 @@ for i = 1, #joins, 2 do
     end
   end
 end
-if not known and not tombstone_of(generation) then
+if not known and not has_ended then
   return reply('STALE', room.generation)
 end
 if next(changed) then

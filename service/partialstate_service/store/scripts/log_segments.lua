@@ -1,9 +1,9 @@
 -- uses: _keys _room
 -- Return the room and the segments of its log that reach beyond a position.
--- ARGV: generation, after. Returns OK room segments | NOT_PARTIAL tombstone | STALE current | OUT_OF_RANGE last
+-- ARGV: generation, after. Returns OK room segments | NOT_PARTIAL tombstone | NOT_RECONCILED | STALE current | OUT_OF_RANGE last
 local generation, after = shift(), tonumber(shift())
 if not room then
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+  return not_partial()
 elseif room.generation ~= generation then
   return reply('STALE', room.generation)
 elseif after > number('position') then

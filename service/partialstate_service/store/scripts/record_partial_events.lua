@@ -1,17 +1,16 @@
--- uses: _keys _room _due _servers
+-- uses: _keys _room _due _servers _summary
 -- Record partial events, in order, all or none. Their JSON is stored before.
--- ARGV: life that the JSON is stored in, now, whether a summary is given, acls, join rules, visibilities, number of events,
---   then per event: id, number of prevs, prevs; then the servers that the events let join.
--- Returns NOT_PARTIAL | LIFE life | OK generation outcome... (R recorded, F its prevs are imported)
+-- ARGV: life that the JSON is stored in, now, number of events, then per event: id, whether a summary after it is given, acls, join rules,
+--   visibilities, number of prevs, prevs; then the servers that the events let join.
+-- Returns NOT_PARTIAL tombstone | NOT_RECONCILED | LIFE life | OK generation outcome... (R recorded, F its prevs are imported)
 if not room then
-  return reply('NOT_PARTIAL')
+  return not_partial()
 end
-local life, now, has_summary = shift(), shift(), shift()
+local life, now = shift(), shift()
 local present_life = redis.call('HGET', WORK, 'life')
 if life ~= present_life then
   return reply('LIFE', present_life)
 end
-local acls, join_rules, visibilities = shift(), shift(), shift()
 local acknowledged = number('acknowledged')
 
 local function is_imported(event)
@@ -19,9 +18,17 @@ local function is_imported(event)
   return (position and tonumber(position) <= acknowledged) or redis.call('SISMEMBER', FULL, event) == 1
 end
 
+-- Only what is new has news: a repetition must not bring an older summary back.
+local function learn(summary, is_partial)
+  if summary[1] == '1' then
+    put_summary(summary[2], summary[3], summary[4])
+    redis.call('HSET', WORK, 'summary', is_partial and 1 or 2)
+  end
+end
+
 local outcomes, recorded, is_news = {}, 0, false
 for _ = 1, tonumber(shift()) do
-  local event, prevs = shift(), tonumber(shift())
+  local event, summary, prevs = shift(), { shift(), shift(), shift(), shift() }, tonumber(shift())
   local imported = prevs > 0
   for _ = 1, prevs do
     local prev = shift()
@@ -34,31 +41,28 @@ for _ = 1, tonumber(shift()) do
   elseif imported then
     redis.call('SADD', FULL, event)
     is_news = true
+    learn(summary, false)
     outcomes[#outcomes + 1] = 'F'
   else
     redis.call('ZADD', ORDER, redis.call('HINCRBY', WORK, 'sequence', 1), event)
     redis.call('HSETNX', EVENT_ROOMS, event, ROOM_ID)
     recorded = recorded + 1
     is_news = true
+    learn(summary, true)
     outcomes[#outcomes + 1] = 'R'
   end
 end
 
 local joined = shift()
 
--- A repetition must not bring an older summary back.
-if is_news and has_summary == '1' then
-  put('acls', acls)
-  put('join_rules', join_rules)
-  put('visibilities', visibilities)
-  redis.call('HSET', WORK, 'summary', 1)
-end
-if recorded > 0 then
+if is_news then
   local servers = redis.call('HGET', ROOM, 'servers')
   local united = unite(servers, joined)
   if united ~= servers then
     put('servers', united)
   end
+end
+if recorded > 0 then
   local was_pending = number('pending')
   put('pending', was_pending + recorded)
   put('unimported', number('unimported') + recorded)

@@ -1,9 +1,9 @@
 -- uses: _keys _room
 -- Return those of some events that are recorded.
--- ARGV: number of events, events. Returns NOT_PARTIAL tombstone | OK life, then per recorded event: id, sequence,
+-- ARGV: number of events, events. Returns NOT_PARTIAL tombstone | NOT_RECONCILED | OK life, then per recorded event: id, sequence,
 --   position of its verdict ('' if pending)
 if not room then
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+  return not_partial()
 end
 local events = {}
 for _ = 1, tonumber(shift()) do

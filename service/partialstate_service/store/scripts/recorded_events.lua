@@ -1,8 +1,8 @@
 -- uses: _keys _room
 -- Return the recorded events after a sequence number.
--- ARGV: sequence. Returns NOT_PARTIAL tombstone | OK life, then per event: id, sequence, position of its verdict ('' if pending)
+-- ARGV: sequence. Returns NOT_PARTIAL tombstone | NOT_RECONCILED | OK life, then per event: id, sequence, position of its verdict ('' if pending)
 if not room then
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+  return not_partial()
 end
 local order = redis.call('ZRANGEBYSCORE', ORDER, '(' .. shift(), '+inf', 'WITHSCORES')
 local events = {}

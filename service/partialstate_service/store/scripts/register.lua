@@ -1,4 +1,4 @@
--- uses: _keys _room _due _chunks _ending _servers
+-- uses: _keys _room _due _chunks _ending _servers _summary
 -- Make a room partial, or raise its generation.
 -- ARGV: join event, life (that of the room, or an announced new one), now, forget tombstones before, initial progress, version, via, servers,
 --   acls, join rules, visibilities, priority, device-list position ('' if none), confirmed, then the seed chunks.
@@ -44,7 +44,11 @@ else
     redis.call('HSET', JOINS, room.join, generation .. ' ' .. was_confirmed .. ' 1')
   end
   revoke()
-  redis.call('HDEL', WORK, 'summary')
+  -- The response may be older than what is known: until the state is recovered, all of it is possible.
+  local lists = redis.call('HMGET', ROOM, 'acls', 'join_rules', 'visibilities')
+  acls = united_lists(lists[1], acls)
+  join_rules = united_lists(lists[2], join_rules)
+  visibilities = united_lists(lists[3], visibilities)
   servers = unite(redis.call('HGET', ROOM, 'servers'), servers)
   -- The older position also covers what changed between the two joins.
   if room.devices ~= '' and (devices == '' or tonumber(room.devices) < tonumber(devices)) then
@@ -69,9 +73,7 @@ put('servers', servers)
 put('confirmed', confirmed)
 put('verified', 0)
 put('registered', now)
-put('acls', acls)
-put('join_rules', join_rules)
-put('visibilities', visibilities)
+put_summary(acls, join_rules, visibilities)
 put('priority', priority)
 put('devices', devices)
 put('progress', progress)

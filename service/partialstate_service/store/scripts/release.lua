@@ -1,7 +1,7 @@
 -- uses: _keys _room _due _chunks _ending
 -- Release a room at once, whatever its status.
 -- ARGV: generation, reason, now, forget tombstones before.
--- Returns OK | NOT_PARTIAL tombstone | STALE current | CONFIRMED
+-- Returns OK | NOT_PARTIAL tombstone | NOT_RECONCILED | STALE current | CONFIRMED
 local generation, reason, now, keep_from = shift(), shift(), shift(), shift()
 if not room or room.generation ~= generation then
   if tombstone_of(generation) then
@@ -9,7 +9,7 @@ if not room or room.generation ~= generation then
   elseif room then
     return reply('STALE', room.generation)
   end
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+  return not_partial()
 end
 
 if reason == 'LEFT' then

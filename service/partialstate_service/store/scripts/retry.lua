@@ -1,9 +1,9 @@
 -- uses: _keys _room _due _servers
 -- Make the room due now, with its servers' cooldowns cleared by the caller.
 -- ARGV: now, additional servers, the progress that the caller read, the progress without cooldowns.
--- Returns OK | NOT_PARTIAL tombstone | ABANDONED | CHANGED (read the progress again)
+-- Returns OK | NOT_PARTIAL tombstone | NOT_RECONCILED | ABANDONED | CHANGED (read the progress again)
 if not room then
-  return reply('NOT_PARTIAL', redis.call('HGET', TOMBSTONES, ROOM_ID .. ' last') or '')
+  return not_partial()
 elseif room.status == 'ABANDONED' then
   return reply('ABANDONED')
 end
