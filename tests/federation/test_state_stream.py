@@ -239,3 +239,47 @@ def test_no_spelling_makes_the_work_grow_faster_than_the_text(splitter, item, mi
             gc.enable()
 
     assert seconds(80_000) < 40 * max(seconds(8_000), 0.005)
+
+
+def cpu_s_of(text: bytes) -> float:
+    """Return the CPU time of splitting an array with *text* in it, the least of some attempts."""
+    body = b'{"auth_chain":[],"pdus":[' + text + b"]}"
+    least = float("inf")
+    for _ in range(3):
+        begun = time.process_time()
+        splitter = ElementSplitter(LISTS, max_element_bytes=2_000_000, max_elements=10_000_000)
+        for start in range(0, len(body), 262_144):
+            splitter.feed(body[start : start + 262_144])
+            while splitter.has_more:
+                splitter.feed(b"")
+        splitter.finish()
+        least = min(least, time.process_time() - begun)
+    return least
+
+
+@pytest.mark.parametrize("separator", [b" ,", b", ", b","])
+@pytest.mark.parametrize(
+    "first", [b"", b'{"a":"' + 600_000 * b"x" + b'"}'], ids=["tiny", "after a large one"]
+)
+def test_tiny_elements_take_linear_time(separator, first):
+    def text(count):
+        return separator.join([*([first] if first else []), *([b"{}"] * count)])
+
+    few, many = cpu_s_of(text(20_000)), cpu_s_of(text(160_000))
+    assert many < 8 * 3 * few + 0.2
+
+
+def test_one_call_gives_a_bounded_number_of_elements_and_the_next_ones_give_the_rest():
+    splitter = ElementSplitter(LISTS, max_element_bytes=10_000, max_elements=100_000)
+    body = b'{"auth_chain":[],"pdus":[' + b",".join([b"{}"] * 5000) + b"]}"
+    counts = [len(splitter.feed(body))]
+    while splitter.has_more:
+        counts.append(len(splitter.feed(b"")))
+    assert counts == [2000, 2000, 1000]
+    assert splitter.finish() == []
+
+
+def test_hundreds_of_other_keys_are_no_answer():
+    body = json.dumps({**{str(number): 1 for number in range(200)}, "pdus": [], "auth_chain": []}).encode()
+    with pytest.raises(MalformedBodyError):
+        split(body, [])

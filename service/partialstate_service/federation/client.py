@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from partialstate_service.domain.ids import EventId, InvalidIdError, RoomId, ServerName, parse_event_id
-from partialstate_service.federation.list_splitter import MalformedBodyError, OversizedBodyError
+from partialstate_service.federation.list_splitter import ListSplitter, MalformedBodyError, OversizedBodyError
 from partialstate_service.federation.outcomes import Failure, Outcome, escaped
 from partialstate_service.federation.progress import Progress, StalledError
 from partialstate_service.federation.protocol import FederationLimits, OwnId, StateElement, StateIds, same_id
@@ -24,6 +24,8 @@ _MAX_ID_BYTES = 2048
 _ENVELOPE_BYTES = 16 * 1024
 # From here on, parsing goes to a thread, so that the event loop does not stall.
 _LARGE_BODY_BYTES = 64 * 1024
+# How much of a stream is split before the event loop has a turn.
+_SLICE_BYTES = 64 * 1024
 
 _T = TypeVar("_T")
 
@@ -59,7 +61,8 @@ class FederationClient:
                 self._requester.open(server, "GET", path, timeout_s=timeout_s) as response,
             ):
                 async for chunk in self._chunks(response, self._limits.max_ids_body_bytes):
-                    put(splitter.feed(chunk))
+                    async for texts in _fed(splitter, chunk):
+                        put(texts)
                 put(splitter.finish())
         except InvalidIdError as error:
             raise Failure(Outcome.INVALID, escaped(str(error))).of(server) from error
@@ -79,7 +82,7 @@ class FederationClient:
         async with self._requester.open(server, "GET", path, timeout_s=timeout_s) as response:
             try:
                 async for chunk in self._chunks(response, self._limits.max_state_body_bytes):
-                    if elements := splitter.feed(chunk):
+                    async for elements in _fed(splitter, chunk):
                         yield elements
                 if elements := splitter.finish():
                     yield elements
@@ -164,6 +167,19 @@ def _failure_of(error: MalformedBodyError | OversizedBodyError | StalledError) -
             return Failure(Outcome.TOO_LARGE, str(error))
         case StalledError():
             return Failure(Outcome.TIMEOUT, "the body came too slowly")
+
+
+async def _fed(splitter: ListSplitter[_T], chunk: bytes) -> AsyncIterator[list[_T]]:
+    """Feed a chunk in slices that take the event loop some milliseconds at most, whatever is in them."""
+    at = 0
+    while at < len(chunk) or splitter.has_more:
+        if at:
+            await asyncio.sleep(0)
+        # What is there already may be all that a turn has time for.
+        size = 0 if splitter.has_more else _SLICE_BYTES
+        if elements := splitter.feed(chunk[at : at + size]):
+            yield elements
+        at += size
 
 
 def _part(value: str) -> str:

@@ -20,6 +20,11 @@ _MIN_NEW_CHARS = 16 * 1024
 # An error this close to the end of what has arrived may be a literal or an escape cut in two.
 _CUT_CHARS = 16
 
+ELEMENTS_AT_ONCE = 2000
+"""How many elements one call gives: a megabyte of tiny ones takes a second."""
+# The answers have two or three keys beside their lists; whatever a future version adds, it is not hundreds.
+_MAX_OTHER_KEYS = 100
+
 _raw_decode = json.JSONDecoder().raw_decode
 
 
@@ -53,6 +58,7 @@ class ListSplitter(ABC, Generic[_T]):
         self._lists = frozenset(lists)
         self._max_element_bytes = max_element_bytes
         self._elements_left = max_elements
+        self._other_keys_left = _MAX_OTHER_KEYS
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._expect = Expect.OBJECT
         self._list = ""
@@ -61,6 +67,8 @@ class ListSplitter(ABC, Generic[_T]):
         self._arrived: list[str] = []
         self._arrived_chars = 0
         self._wanted_chars = 1
+        self.has_more = False
+        """Whether further elements are there already: the next call gives them."""
 
     def feed(self, chunk: bytes) -> list[_T]:
         """Return the elements that *chunk* completes; raises `MalformedBodyError` or `OversizedBodyError`."""
@@ -69,6 +77,8 @@ class ListSplitter(ABC, Generic[_T]):
     def finish(self) -> list[_T]:
         """Return the last elements; `MalformedBodyError` unless the object is complete and has every list."""
         elements = self._take(b"", final=True)
+        while self.has_more:
+            elements += self._take(b"", final=True)
         if self._expect is not Expect.NOTHING:
             raise MalformedBodyError("the JSON ends early")
         if self._missing:
@@ -82,15 +92,18 @@ class ListSplitter(ABC, Generic[_T]):
             raise MalformedBodyError("not UTF-8") from error
         self._arrived.append(text)
         self._arrived_chars += len(text)
-        if self._arrived_chars < self._wanted_chars and not final:
+        if self._arrived_chars < self._wanted_chars and not final and not self.has_more:
             return []
         self._text = "".join((self._text[self._at :], *self._arrived))
         self._at = 0
         self._arrived.clear()
         self._arrived_chars = 0
         elements: list[_T] = []
+        self.has_more = False
         while self._advance(elements, final=final):
             pass
+        if self.has_more:
+            return elements
         rest = len(self._text) - self._at
         if rest > self._max_element_bytes:
             raise OversizedBodyError(f"one element has more than {self._max_element_bytes} bytes")
@@ -104,7 +117,8 @@ class ListSplitter(ABC, Generic[_T]):
             return False
         match self._expect:
             case Expect.ELEMENT:
-                return self._elements(elements)
+                self.has_more = len(elements) >= ELEMENTS_AT_ONCE
+                return not self.has_more and self._elements(elements)
             case Expect.KEY:
                 return self._key()
             case Expect.VALUE:
@@ -146,6 +160,10 @@ class ListSplitter(ABC, Generic[_T]):
             if key not in self._missing:
                 raise MalformedBodyError(f"the list {key!r} comes twice")
             self._missing.remove(key)
+        elif self._other_keys_left:
+            self._other_keys_left -= 1
+        else:
+            raise MalformedBodyError(f"more than {_MAX_OTHER_KEYS} keys")
         self._expect = Expect.VALUE
         return True
 
