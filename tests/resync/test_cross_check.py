@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from partialstate_service.demo.resident.behaviour import AtFirst, Lying, Slow, unable
+from partialstate_service.demo.resident.behaviour import AtFirst, Lying, Refusing, Slow, unable
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import RoomStatus
@@ -79,3 +79,45 @@ async def test_the_cross_check_can_be_turned_off(store, tmp_path):
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         # What one liar says is verified, and yet not the room's state.
         assert (await recovered_state(resync, joined)).items() < dict(world.room.current_state()).items()
+
+
+def pads(body):
+    """Tell an auth chain that nobody can give."""
+    if "auth_chain_ids" in body:
+        body["auth_chain_ids"] = [*body["auth_chain_ids"], *(f"$pad{number}" for number in range(500))]
+
+
+def fails_once(world, residents):
+    for server in world.servers[1:]:
+        residents.behave(server.name, AtFirst(1, Refusing(500, "M_UNKNOWN")), Endpoint.STATE)
+
+
+def spoilt_by(place):
+    return lambda world, residents: residents.behave(
+        world.servers[place].name, Lying(pads), Endpoint.STATE_IDS
+    )
+
+
+@pytest.mark.parametrize("harm", [fails_once, *map(spoilt_by, range(1, 6))])
+async def test_a_majority_that_cannot_be_verified_at_once_is_not_outvoted_by_a_liar(store, tmp_path, harm):
+    async with resyncing(SMALL, store, tmp_path) as resync:
+        world, residents = resync.running.world, resync.running.residents
+        residents.behave(world.creator.name, Lying(LeavesOut(world, 20)))
+        harm(world, residents)
+        joined = await resync.join()
+        await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+
+
+async def test_a_majority_that_is_never_verified_does_not_keep_a_room_for_ever(store, tmp_path):
+    policy = replace(IMPATIENT, recovery=RecoveryPolicy(prev_patience_s=0.0))
+    async with resyncing(SMALL, store, tmp_path, policy=policy) as resync:
+        world, residents = resync.running.world, resync.running.residents
+        invented = Adds(world, world.servers[1], "x", "m.room.member", "@x:nobody.invalid", membership="join")
+        for server in world.servers[1:]:
+            residents.behave(server.name, Lying(invented), Endpoint.STATE_IDS)
+            residents.behave(server.name, Refusing(500, "M_UNKNOWN"), Endpoint.STATE, Endpoint.EVENT)
+        joined = await resync.join()
+        room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+        assert "theirs cannot be verified" in str(room.progress.findings)

@@ -20,6 +20,7 @@ from partialstate_service.resync.recovery_errors import (
     KeysNeededError,
     LoneCopiesError,
     NoServerLeftError,
+    OutvotedError,
 )
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
 from partialstate_service.resync.snapshot import Snapshot, SnapshotRefusedError
@@ -46,7 +47,12 @@ class Recovery:
         self._sources = sources
         self._held = held
         self._states = states
-        self._cross_check = CrossCheck(fetcher, sources, states)
+        self._cross_check = CrossCheck(
+            fetcher,
+            sources,
+            states,
+            waits_for_majority=lambda: waited_s() < policy.prev_patience_s,
+        )
         self._policy = policy
         self._waited_s = waited_s
         self._patience_is_over = patience_is_over
@@ -101,8 +107,8 @@ class Recovery:
             return search.suspect
         if search.lone is not None and (snapshot := await self._told_alone(*search.lone, after, search)):
             return snapshot
-        if search.keys_needed is not None:
-            raise EvidenceAwaitedError(str(search.keys_needed))
+        if search.evidence_needed is not None:
+            raise EvidenceAwaitedError(str(search.evidence_needed))
         is_unknown = bool(search.asked) and search.asked == self._unknown_to.get(after)
         raise NoServerLeftError(search.last_failure, is_unknown=is_unknown and not search.is_cut_short)
 
@@ -129,9 +135,9 @@ class Recovery:
             else:
                 search.asked.add(server)
             return None
-        except KeysNeededError as refusal:
+        except (EvidenceAwaitedError, KeysNeededError) as refusal:
             # Not this server's fault; but another's state may do without.
-            search.keys_needed = search.keys_needed or refusal
+            search.evidence_needed = search.evidence_needed or refusal
             search.asked.add(server)
             search.opinions += 1
             return None
@@ -147,17 +153,26 @@ class Recovery:
             return None
         self._sources.succeeded(server)
         if not snapshot.left_out:
-            return await self._checked(snapshot, ids, server)
+            return await self._checked(snapshot, ids, server, search)
         # Homeservers do carry such state; but one that does not is preferred.
         search.suspect = search.suspect or snapshot
         search.asked.add(server)
         search.opinions += 1
         return None
 
-    async def _checked(self, snapshot: Snapshot, ids: StateIds, server: ServerName) -> Snapshot:
+    async def _checked(
+        self, snapshot: Snapshot, ids: StateIds, server: ServerName, search: "_Search"
+    ) -> Snapshot | None:
         if not self._policy.cross_check:
             return snapshot
-        return await self._cross_check.checked(snapshot, ids, server)
+        try:
+            return await self._cross_check.checked(snapshot, ids, server)
+        except OutvotedError as error:
+            search.last_failure = str(error)
+            if error.awaits_evidence:
+                search.evidence_needed = search.evidence_needed or error
+            search.asked.add(server)
+            return None
 
 
 @dataclass(slots=True)
@@ -168,7 +183,8 @@ class _Search:
     timed_out: set[ServerName] = field(default_factory=set)
     suspect: Snapshot | None = None
     """The first state with what should not be in it."""
-    keys_needed: KeysNeededError | None = None
+    evidence_needed: Exception | None = None
+    """The first of the reasons to wait for keys or good copies."""
     lone: tuple[ServerName, LoneCopiesError] | None = None
     """The first server with a state of which it alone has sent what cannot be verified."""
     opinions: int = 0

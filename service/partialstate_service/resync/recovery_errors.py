@@ -24,3 +24,12 @@ class LoneCopiesError(SnapshotRefusedError):
 
 class EvidenceAwaitedError(Exception):
     """Signing keys, or good copies of spoilt events, are missing that may still turn up; the text says of how many."""
+
+
+class OutvotedError(Exception):
+    """Most servers tell another state than the one that was verified, and theirs cannot be verified now."""
+
+    def __init__(self, text: str, *, awaits_evidence: bool) -> None:
+        """*awaits_evidence*: as in `EvidenceAwaitedError`."""
+        super().__init__(text)
+        self.awaits_evidence = awaits_evidence

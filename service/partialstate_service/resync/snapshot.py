@@ -26,6 +26,10 @@ class SnapshotRefusedError(Exception):
     """What a server says of a state cannot be true or cannot be verified; the text says why."""
 
 
+class ImpossibleStateError(SnapshotRefusedError):
+    """The ids of a state contradict each other or the room, whoever tells them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The verified state after `after`, and what was found on the way to it."""
@@ -51,20 +55,20 @@ def build_state(
     omitted: Collection[EventId],
     create_id: EventId,
 ) -> SharedState:
-    """Return the state map of *pdu_ids* without *rejected* and *omitted*, or raise `SnapshotRefusedError`."""
+    """Return the state map of *pdu_ids* without *rejected* and *omitted*, or raise `ImpossibleStateError`."""
     building = StateBuilder()
     for event_id in pdu_ids:
         if event_id in omitted:
             continue
         kind, state_key = events.slot(event_id)
         if state_key is None:
-            raise SnapshotRefusedError(f"the state contains {event_id!a:.100}, which is no state event")
+            raise ImpossibleStateError(f"the state contains {event_id!a:.100}, which is no state event")
         key = (kind, state_key)
         if event_id not in rejected and building.add(key, event_id) != event_id:
-            raise SnapshotRefusedError(f"the state contains two events for {key!a:.128}")
+            raise ImpossibleStateError(f"the state contains two events for {key!a:.128}")
     state = building.state()
     if state.get(_CREATE_KEY) != create_id:
-        raise SnapshotRefusedError("the state does not contain the room's create event")
+        raise ImpossibleStateError("the state does not contain the room's create event")
     return state
 
 
