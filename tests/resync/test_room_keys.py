@@ -31,3 +31,30 @@ async def test_the_keys_of_a_dead_server_are_not_sought_for_every_batch():
     now_s = 61.0
     await keys.keys_for({DEAD: 1000})
     assert len(source.searches) == 4
+
+
+class Slow(Nothing):
+    """Takes two minutes each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.now_s = 0.0
+
+    async def keys_for(self, wanted, *, also_ask=(), key_ids=None):
+        self.now_s += 120.0
+        return await super().keys_for(wanted)
+
+
+async def test_servers_that_were_made_up_are_not_sought_for_ever():
+    source = Slow()
+    keys = RoomKeys(source, lambda: source.now_s)
+
+    async def seek(number):
+        await keys.keys_for({ServerName(f"made-up-{number}.example"): 1})
+
+    for number in range(1000):
+        await seek(number)
+    assert len(source.searches) == 6
+    source.now_s += 1200.0
+    await seek(0)
+    assert len(source.searches) == 7

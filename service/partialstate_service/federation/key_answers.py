@@ -10,7 +10,7 @@ from partialstate_service.federation.list_splitter import MalformedBodyError, Ov
 from partialstate_service.federation.state_stream import ElementSplitter
 from partialstate_service.matrix.canonical_json import InvalidJsonError, parse_json
 from partialstate_service.matrix.ed25519 import KeyId
-from partialstate_service.matrix.keys import InvalidKeysError, ServerKeys, parse_server_keys
+from partialstate_service.matrix.keys import MAX_KEYS, InvalidKeysError, ServerKeys, parse_server_keys
 from partialstate_service.matrix.signing import verify_json_signature
 
 # One server's published keys; each of them may have to be tried on a signature.
@@ -67,6 +67,10 @@ def merged(answers: Iterable[ServerKeys]) -> ServerKeys:
     old |= newest.old_verify_keys
     for key_id in newest.verify_keys:
         old.pop(key_id, None)
+    if len(old) > MAX_KEYS:
+        # A server may publish other keys each time it is asked: those that were good last are the likelier ones.
+        latest = sorted(old.items(), key=lambda item: item[1][1], reverse=True)
+        old = dict(latest[:MAX_KEYS])
     return replace(newest, old_verify_keys=old)
 
 

@@ -11,14 +11,20 @@ from partialstate_service.matrix.keys import ServerKeys
 # Short enough for several searches within the patience of a resync: the trouble may have been our own network's.
 FIRST_PAUSE_S = 30.0
 MAX_PAUSE_S = 3600.0
+MAX_CACHED_KEYS = 200_000
+"""How many keys are remembered: a server has a few, but may publish a thousand. About 40 MB."""
 
 
 class KeyCache:
     """Keys by server, least recently used dropped first; and pauses that double with each fruitless search."""
 
-    def __init__(self, *, now_s: Callable[[], float], max_servers: int) -> None:
+    def __init__(
+        self, *, now_s: Callable[[], float], max_servers: int, max_keys: int = MAX_CACHED_KEYS
+    ) -> None:
         self._now_s = now_s
         self._max_servers = max_servers
+        self._max_keys = max_keys
+        self._key_count = 0
         self._keys: OrderedDict[ServerName, ServerKeys] = OrderedDict()
         self._pauses: OrderedDict[ServerName, tuple[float, float]] = OrderedDict()
 
@@ -33,8 +39,14 @@ class KeyCache:
         """Remember freshly fetched *keys* beside what is known, for seven days at most; return the sum."""
         keys = keys.capped(int(self._now_s() * 1000))
         known = self._keys.pop(keys.server_name, None)
-        self._keys[keys.server_name] = keys = keys if known is None else merged([keys, known])
-        _shrink(self._keys, self._max_servers)
+        if known is not None:
+            self._key_count -= known.key_count
+            keys = merged([keys, known])
+        self._keys[keys.server_name] = keys
+        self._key_count += keys.key_count
+        while len(self._keys) > self._max_servers or self._key_count > self._max_keys:
+            _, dropped = self._keys.popitem(last=False)
+            self._key_count -= dropped.key_count
         return keys
 
     def is_paused(self, server: ServerName) -> bool:

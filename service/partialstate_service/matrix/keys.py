@@ -44,6 +44,11 @@ class ServerKeys:
     verify_keys: Mapping[KeyId, bytes]
     old_verify_keys: Mapping[KeyId, tuple[bytes, int]]
 
+    @property
+    def key_count(self) -> int:
+        """How many keys these are, current and old."""
+        return len(self.verify_keys) + len(self.old_verify_keys)
+
     def capped(self, fetched_at_ts: int) -> "ServerKeys":
         """Return these keys, valid for at most seven days from *fetched_at_ts* (room version 5, "Signing key validity")."""
         return replace(self, valid_until_ts=min(self.valid_until_ts, fetched_at_ts + MAX_KEY_LIFE_MS))

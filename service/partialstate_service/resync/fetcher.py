@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.outcomes import FederationError, Outcome
 from partialstate_service.federation.protocol import ResidentServers, StateElement, StateIds
-from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.matrix.event_format import MAX_AUTH_EVENTS
+from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
 from partialstate_service.resync.doubtful import Doubtful
 from partialstate_service.resync.event_requests import EventRequests
 from partialstate_service.resync.held import HeldEvents
@@ -194,7 +195,7 @@ class Fetcher:
         An answer of many more events than the *named* ones is given up: it might never end.
         """
         count = 0
-        piece = _Piece()
+        piece = self._new_piece()
 
         async def hold(result: Verification) -> None:
             await self._hold(result, missing, lambda _: server)
@@ -213,7 +214,7 @@ class Fetcher:
                     piece.add(element)
                     if len(piece.bodies) >= CHUNK_EVENTS or piece.size >= _CHUNK_BYTES:
                         await verifying.begin(self._verified_piece(piece, missing))
-                        piece = _Piece()
+                        piece = self._new_piece()
             await verifying.begin(self._verified_piece(piece, missing))
         await self._held.flush()
 
@@ -223,6 +224,9 @@ class Fetcher:
         return await self._verifier.verify(
             bodies, self._version, self._room_id, notaries, known_ids=asked_for
         )
+
+    def _new_piece(self) -> "_Piece":
+        return _Piece(WantedKeys(ids_have_servers=self._version.event_ids is EventIdFormat.GIVEN))
 
     async def _verified_piece(self, piece: "_Piece", asked_for: Mapping[EventId, EventId]) -> Verification:
         """As `_verified`, with what was noted of the events while they arrived."""
@@ -256,9 +260,9 @@ class Fetcher:
 class _Piece:
     """The part of a `/state` that is to be verified next."""
 
+    wanted: WantedKeys
     bodies: list[bytes] = field(default_factory=list)
     size: int = 0
-    wanted: WantedKeys = field(default_factory=WantedKeys)
     cited: set[EventId] = field(default_factory=set)
     """What its events claim as auth events, read without care: anything that a dict can be asked for."""
 
@@ -268,7 +272,7 @@ class _Piece:
         self.size += len(element.body)
         self.wanted.note(element.fields)
         auth_event_ids = element.fields.get("auth_events")
-        if type(auth_event_ids) is list:
+        if type(auth_event_ids) is list and len(auth_event_ids) <= MAX_AUTH_EVENTS:
             # In versions 1 and 2 they are lists; such events are authorised later.
             with suppress(TypeError):
                 self.cited.update(auth_event_ids)

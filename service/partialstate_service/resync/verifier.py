@@ -15,7 +15,7 @@ from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.federation.protocol import KeySource
 from partialstate_service.matrix.event_core import PackedEvent
 from partialstate_service.matrix.keys import ServerKeys
-from partialstate_service.matrix.room_versions import RoomVersion
+from partialstate_service.matrix.room_versions import EventIdFormat, RoomVersion
 from partialstate_service.resync.room_keys import RoomKeys
 from partialstate_service.resync.verification_task import EventVerdict, VerdictKind
 from partialstate_service.resync.wanted_keys import WantedKeys
@@ -102,7 +102,7 @@ class Verifier:
         whose keys *bodies* may need, where the caller has looked already. What *auth_events*, which are verified, suffice
         to authorise is authorised on the way.
         """
-        wanted = wanted or WantedKeys.of(bodies)
+        wanted = wanted or WantedKeys.of(bodies, ids_have_servers=version.event_ids is EventIdFormat.GIVEN)
         servers = wanted.servers()
         keys = await self._keys.keys_for(servers, also_ask=notaries, key_ids=wanted.key_ids(servers))
         pieces = [

@@ -19,14 +19,16 @@ _MAX_TIMESTAMP = 2**53 - 1
 class WantedKeys:
     """The servers that may have had to sign the events noted so far, and the keys that the signatures name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ids_have_servers: bool = False) -> None:
+        """*ids_have_servers*: in versions 1 and 2 the server in an event's id must have signed too."""
+        self._ids_have_servers = ids_have_servers
         self._latest: dict[str, int] = {}
         self._key_ids: dict[str, set[KeyId]] = {}
 
     @classmethod
-    def of(cls, bodies: Iterable[bytes]) -> "WantedKeys":
+    def of(cls, bodies: Iterable[bytes], *, ids_have_servers: bool = False) -> "WantedKeys":
         """Return what the events *bodies* may need; what is no JSON object needs nothing, as its verdict will say."""
-        wanted = cls()
+        wanted = cls(ids_have_servers=ids_have_servers)
         for body in bodies:
             try:
                 fields = orjson.loads(body)
@@ -40,23 +42,23 @@ class WantedKeys:
         """Note an event by its fields, which may have any form."""
         sent_at = fields.get("origin_server_ts")
         timestamp = min(sent_at, _MAX_TIMESTAMP) if type(sent_at) is int else 0
-        self._note_server_in(fields.get("sender"), timestamp)
+        signatures = fields.get("signatures")
+        if not isinstance(signatures, dict):
+            signatures = {}
+        self._note_signer_in(fields.get("sender"), timestamp, signatures)
         content = fields.get("content")
         if isinstance(content, dict) and "join_authorised_via_users_server" in content:
-            self._note_server_in(content["join_authorised_via_users_server"], timestamp)
-        if "event_id" in fields:
-            self._note_server_in(fields["event_id"], timestamp)
-        signatures = fields.get("signatures")
-        if isinstance(signatures, dict):
-            for server, by_key in signatures.items():
-                if isinstance(by_key, dict):
-                    self._note_keys(server, by_key)
+            self._note_signer_in(content["join_authorised_via_users_server"], timestamp, signatures)
+        if self._ids_have_servers:
+            self._note_signer_in(fields.get("event_id"), timestamp, signatures)
 
-    def _note_server_in(self, identifier: object, timestamp: int) -> None:
+    def _note_signer_in(self, identifier: object, timestamp: int, signatures: Mapping[str, Any]) -> None:
         if isinstance(identifier, str):
             server = identifier.partition(":")[2]
             if timestamp >= self._latest.get(server, 0):
                 self._latest[server] = timestamp
+            if isinstance(by_key := signatures.get(server), dict):
+                self._note_keys(server, by_key)
 
     def _note_keys(self, server: str, by_key: Mapping[str, Any]) -> None:
         key_ids = self._key_ids.get(server)
