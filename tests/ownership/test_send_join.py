@@ -127,6 +127,21 @@ def test_a_response_that_is_no_json_object_is_refused(body):
     assert flaw_of(sent_join(), body) is InputFlaw.TRUNCATED_RESPONSE
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ["[" * 600 + "]" * 600, r'"\ud800"', '{"a":1,"a":2}', "1e400"],
+    ids=["nested", "surrogate", "repeated", "infinite"],
+)
+def test_an_event_that_is_no_canonical_json_is_left_out_and_the_others_are_not(odd):
+    join = sent_join()
+    event = f'{{"type":"m.odd","state_key":"","sender":"@bob:b.example","content":{{"odd":{odd}}}}}'
+    body = join.body.replace(b'"state": [', b'"state": [' + event.encode() + b",", 1)
+    assert body != join.body
+    found, expected = read(join, body), read(join)
+    assert [event.event_id for event in found.state] == [event.event_id for event in expected.state]
+    assert found.join.event_id == expected.join.event_id
+
+
 @pytest.mark.parametrize("name", ["state", "auth_chain"])
 @pytest.mark.parametrize("value", [None, {}, "x"])
 def test_state_and_auth_chain_must_be_lists(name, value):

@@ -242,3 +242,23 @@ async def test_the_token_must_be_of_this_store(api, store_url):
     with refused() as refusal:
         await api.reconcile(token=types.StateToken())
     assert refusal.reason == "INVALID_TOKEN"
+
+
+async def test_what_is_wrong_with_one_room_is_reported_and_is_no_matter_of_the_others(api):
+    good, odd, bad = sent_join(), sent_join(), sent_join()
+    unreadable = held(bad, joined_via="bad_host.example")
+    answer = await api.reconcile(held(good), held(odd, servers=["a.example", "bad_host.example"]), unreadable)
+    assert {room.room_id for room in answer.registered} == {good.room_id, odd.room_id}
+    assert list((await get(api, odd.room_id)).servers) == ["a.example"]
+    assert [(room.room_id, room.reason) for room in answer.failed] == [(bad.room_id, "INVALID_FIELD")]
+    with refused() as refusal:
+        await verdict(api, good.room_id)
+    assert refusal.reason == "NOT_RECONCILED"
+    await api.reconcile(held(bad))
+    assert await verdict(api, good.room_id) == checks.VERDICT_REFUSE
+
+
+async def test_a_room_without_a_room_id_is_named_by_its_place(api):
+    with refused() as refusal:
+        await api.reconcile(held(sent_join()), pb.HeldRoom(room_id="nonsense"))
+    assert refusal.facts["field"] == "rooms[1].room_id"

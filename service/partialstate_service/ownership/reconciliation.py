@@ -37,6 +37,14 @@ class HeldRoom:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableRoom:
+    """A room that the homeserver holds, of which something cannot be read."""
+
+    room_id: RoomId
+    error: RefusedInputError
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """One line of a difference."""
 
@@ -73,7 +81,7 @@ class Reconciliation:
     now_ms: Callable[[], int]
 
     async def reconcile(
-        self, listed_at: StateToken, held: AsyncIterator[HeldRoom]
+        self, listed_at: StateToken, held: AsyncIterator[HeldRoom | UnreadableRoom]
     ) -> tuple[Differences, StateToken]:
         """Register what the registry lacks, report the rest, and let the store decide from then on.
 
@@ -93,6 +101,8 @@ class Reconciliation:
             named.add(room.room_id)
             require_at_most(MAX_HELD_ROOMS, len(named), "rooms")
             try:
+                if isinstance(room, UnreadableRoom):
+                    raise room.error
                 await self._settle(room, found)
             except RefusedInputError as error:
                 found.failed[room.room_id] = error

@@ -4,9 +4,10 @@ Field names: Matrix specification v1.19, `PUT /send_join`; the unstable names of
 which old servers still send.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from partialstate_service.domain.ids import (
     EventId,
@@ -157,12 +158,8 @@ def _read_object(body: bytes) -> Mapping[str, Any]:
     try:
         # Numbers are judged per event, by the room version.
         response = parse_json(body, strict=False)
-    except InvalidJsonError as error:
-        raise RefusedInputError(
-            InputFlaw.TRUNCATED_RESPONSE,
-            f"the send_join response is not JSON, or was cut off: {error}",
-            received_bytes=len(body),
-        ) from error
+    except InvalidJsonError:
+        response = _read_with_odd_events(body)
     if not isinstance(response, dict):
         raise RefusedInputError(
             InputFlaw.TRUNCATED_RESPONSE,
@@ -170,6 +167,31 @@ def _read_object(body: bytes) -> Mapping[str, Any]:
             received_bytes=len(body),
         )
     return response
+
+
+def _read_with_odd_events(body: bytes) -> object:
+    """Return a response in which something is no canonical JSON: it makes its event malformed, and not the others."""
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RefusedInputError(
+            InputFlaw.TRUNCATED_RESPONSE,
+            f"the send_join response is not JSON, or was cut off: {error}",
+            received_bytes=len(body),
+        ) from error
+
+
+class _RepeatedKeys:
+    """In place of an object that has a key twice: an event with it in it is malformed, as it is no JSON value."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _RepeatedKeys:
+    read = dict(pairs)
+    return read if len(read) == len(pairs) else _RepeatedKeys()
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _servers_in_room(response: Mapping[str, Any]) -> tuple[ServerName, ...]:

@@ -1,12 +1,13 @@
 """Streams of requests that begin with a header: RegisterPartialJoin and ReconcileRooms."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 
 from partialstate.v1 import rooms_service_pb2 as rooms_pb
 
-from partialstate_service.domain.ids import ServerName
+from partialstate_service.domain.ids import RoomId, ServerName
 from partialstate_service.ownership.given_events import supported_version
-from partialstate_service.ownership.reconciliation import HeldRoom
+from partialstate_service.ownership.reconciliation import HeldRoom, UnreadableRoom
 from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
 from partialstate_service.ownership.send_join import JoinHeader
 from partialstate_service.rpc import convert
@@ -59,22 +60,32 @@ async def read_reconciliation_header(
     raise _bad_stream("the stream begins with a header")
 
 
-async def held_rooms(messages: AsyncIterator[rooms_pb.ReconcileRoomsRequest]) -> AsyncIterator[HeldRoom]:
-    """Yield the rooms after the header."""
+async def held_rooms(
+    messages: AsyncIterator[rooms_pb.ReconcileRoomsRequest],
+) -> AsyncIterator[HeldRoom | UnreadableRoom]:
+    """Yield the rooms after the header; what is wrong with one is no matter of the others."""
+    index = 0
     async for message in messages:
         if message.WhichOneof("part") != "room":
             raise _bad_stream("the stream is one header and then rooms")
-        yield held_room(message.room)
+        room_id = convert.room_id(message.room.room_id, f"rooms[{index}].room_id")
+        room: HeldRoom | UnreadableRoom
+        try:
+            room = held_room(room_id, message.room)
+        except RefusedInputError as error:
+            room = UnreadableRoom(room_id, error)
+        yield room
+        index += 1
 
 
-def held_room(message: rooms_pb.HeldRoom) -> HeldRoom:
-    """Return a room that the homeserver holds, its events unread."""
+def held_room(room_id: RoomId, message: rooms_pb.HeldRoom) -> HeldRoom:
+    """Return a room that the homeserver holds, its events unread; names that are no servers' are passed over."""
     return HeldRoom(
-        room_id=convert.room_id(message.room_id, "room.room_id"),
+        room_id=room_id,
         room_version=message.room_version,
         join_event=message.join_event,
         joined_via=_optional_server(message.joined_via),
-        servers=tuple(convert.server_name(name, "room.servers") for name in message.servers),
+        servers=tuple(_server_names(message.servers)),
         non_member_state=tuple(map(convert.given_pdu, message.non_member_state)),
         partial_events=tuple(
             convert.partial_event(event, f"room.partial_events[{index}]")
@@ -86,6 +97,13 @@ def held_room(message: rooms_pb.HeldRoom) -> HeldRoom:
             else None
         ),
     )
+
+
+def _server_names(names: Iterable[str]) -> Iterator[ServerName]:
+    # As in a send_join response: rooms of old versions have users on impossible servers.
+    for name in names:
+        with suppress(RefusedInputError):
+            yield convert.server_name(name, "room.servers")
 
 
 def _optional_server(name: str) -> ServerName | None:
