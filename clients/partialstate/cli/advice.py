@@ -35,7 +35,7 @@ def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911 - one line 
         case errors.PositionOutOfRangeError():
             return f"the log ends at {error.log_position}"
         case errors.ListAgainError():
-            return "begin anew without --after"
+            return "list the rooms anew, and begin from there: without --after, or with a new --token"
         case errors.ServiceDefectError() if request_id := error.facts.get("request_id"):
             return f"the service's log has more under {request_id}"
         case _:

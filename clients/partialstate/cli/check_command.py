@@ -66,7 +66,8 @@ async def check(
 ) -> ExitCode:
     """Ask whether a federation request can be answered; the exit code tells the verdict.
 
-    Without a decision (exit code 7) what is printed is what the frontend does then.
+    Without an answer (exit code 7) what is printed is what the frontend does then. A call that is refused itself (8, 9) is no
+    decision either; the standard error says why.
     """
     found = (
         ()

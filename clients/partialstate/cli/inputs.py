@@ -10,6 +10,8 @@ from partialstate.events import Pdu, event_json
 from partialstate.reconciliation import HeldRoom
 from partialstate.recording import PartialEvent, ProvisionalVerdict, SentEvent
 
+_MAX_INTEGER = 2**63
+
 
 class InputError(Exception):
     """An input is not as it must be; the text says which, and what is wrong."""
@@ -97,8 +99,8 @@ def held_room(value: Any, where: str) -> HeldRoom:
     content = _object(value, where)
     _known(content, set(HeldRoom.__dataclass_fields__), where)
     position = content.get("device_list_position")
-    if position is not None and not isinstance(position, int):
-        raise InputError(f"{where}: device_list_position must be an integer")
+    if position is not None and (type(position) is not int or abs(position) >= _MAX_INTEGER):
+        raise InputError(f"{where}: device_list_position must be an integer of 64 bits")
     join_event = content.get("join_event")
     return HeldRoom(
         room_id=_text(content, "room_id", where),
@@ -118,7 +120,7 @@ def held_room(value: Any, where: str) -> HeldRoom:
 def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {error}") from error
 
 

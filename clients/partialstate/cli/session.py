@@ -1,6 +1,7 @@
 """Commands that talk to the service: their common options, their client, their output and their errors."""
 
 import asyncio
+import errno
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
@@ -63,6 +64,7 @@ class ConnectionOptions:
         float | None,
         typer.Option(
             min=0.001,
+            max=86_400,
             metavar="SECONDS",
             help="How long each call may take. (default: 10, uploads 120)",
             rich_help_panel=_PANEL,
@@ -72,6 +74,8 @@ class ConnectionOptions:
 
     def client(self) -> PartialStateClient:
         """Return the client that these options describe."""
+        if not self.target:
+            raise InputError("--target (PARTIALSTATE_TARGET) is empty: it takes HOST:PORT or unix:PATH")
         return PartialStateClient(
             self.target, tls=self._tls(), token=self._token(), deadlines=self._deadlines()
         )
@@ -156,10 +160,22 @@ def _run(options: ConnectionOptions, work: Callable[[Session], Awaitable[ExitCod
             print(f"partialstate: {plain(advice(error, options.target))}", file=sys.stderr)
         return of_error(error)
     except InputError as error:
-        if options.json:
-            print(json_shapes.line(json_shapes.usage_error(str(error))), file=sys.stderr)
-        else:
-            print(f"partialstate: {plain(str(error))}", file=sys.stderr)
-        return ExitCode.USAGE
+        return _wrong_usage(options, str(error))
+    except (ValueError, RecursionError) as error:
+        # A number beyond 64 bits, a text that is not Unicode, JSON that no event has: nothing of it was sent.
+        return _wrong_usage(options, f"something that was given cannot be sent: {error}")
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # whoever read it has seen enough
+        print(f"partialstate: cannot write the output: {error.strerror}", file=sys.stderr)
+        return ExitCode.DEFECT
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+
+
+def _wrong_usage(options: ConnectionOptions, text: str) -> ExitCode:
+    if options.json:
+        print(json_shapes.line(json_shapes.usage_error(text)), file=sys.stderr)
+    else:
+        print(f"partialstate: {plain(text)}", file=sys.stderr)
+    return ExitCode.USAGE

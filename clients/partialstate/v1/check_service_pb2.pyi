@@ -491,8 +491,8 @@ class CheckResponse(_message.Message):
 
     @_builtins.property
     def optional_error_instead_of_forbidden(self) -> _types_pb2.MatrixError:
-        """With VERDICT_PROCEED: the error to return in place of the frontend's own M_FORBIDDEN, because a partial room keeps
-        it from knowing.
+        """With VERDICT_PROCEED: the error to return in place of the frontend's own refusal (M_FORBIDDEN for a join, the 404 of
+        an inaccessible room for a hierarchy), because a partial room keeps it from knowing.
         """
 
     @_builtins.property

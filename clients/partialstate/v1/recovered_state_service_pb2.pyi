@@ -194,7 +194,9 @@ class EventVerdict(_message.Message):
     accepted: _builtins.bool
     """Whether it is accepted."""
     flipped: _builtins.bool
-    """Whether that differs from the homeserver's provisional verdict."""
+    """Whether that differs from the provisional verdict that the homeserver recorded first: repeating a record with another
+    one changes nothing. What counts is whether it is accepted.
+    """
     rejection: _builtins.str
     """For a rejected one: the rule that it breaks, and how."""
     def __init__(

@@ -1141,8 +1141,9 @@ class ReconcileRoomsResponse(_message.Message):
 
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReconciledRoom]:
-        """Rooms that the homeserver holds as partial with a join whose partial state has ended here: import it again or
-        purge it; a further join registers it anew.
+        """Rooms that the homeserver holds as partial with a join whose partial state has ended here, with how it ended. IMPORTED:
+        everything was imported and confirmed, so clear the mark. Else, or if what was imported is lost (a database that was
+        restored), purge the room, or join it again: a further join registers it anew. Until then checks treat it as not partial.
         """
 
     @_builtins.property

@@ -521,7 +521,9 @@ def test_watch_from_a_token_that_is_too_old_exits(fake, run):
     fake.on("Watch", failing(grpc.StatusCode.OUT_OF_RANGE, "TOKEN_TOO_OLD", "too old"))
     result = run("watch", "--after", "t0")
     assert result.exit_code == 6
-    assert result.stderr == "partialstate: too old: begin anew without --after\n"
+    assert result.stderr == (
+        "partialstate: too old: list the rooms anew, and begin from there: without --after, or with a new --token\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from partialstate_service.domain.ids import EventId, Generation, RoomId, ServerName
-from partialstate_service.domain.room_views import RoomViews, room_view
 from partialstate_service.domain.rooms import PartialRoom, RoomStatus, StateSummary
+from partialstate_service.ownership.room_views import RoomViews
 
 ROOM = PartialRoom(
     room_id=RoomId("!r:x.example"),
@@ -27,7 +27,7 @@ ROOM = PartialRoom(
 
 def test_every_candidate_is_in_the_view() -> None:
     """Each candidate value is kept, and a malformed join rule is a closed one."""
-    view = room_view(ROOM)
+    view = RoomViews().view(ROOM)
     assert (view.room_id, view.generation, view.verified) == (ROOM.room_id, 3, True)
     assert [acl.denies(ServerName("bad.example")) for acl in view.acls] == [True, False]
     assert view.join_rules == ("public", "", "")
@@ -37,7 +37,7 @@ def test_every_candidate_is_in_the_view() -> None:
 def test_a_view_is_made_once_per_state_of_the_room() -> None:
     """The same room has the same view, a changed one a new one."""
     views = RoomViews()
-    assert views.of(ROOM) is views.of(ROOM)
+    assert views.view(ROOM) is views.view(ROOM)
     changed = replace(ROOM, state_verified=False)
-    assert views.of(changed).verified is False
-    assert views.of(ROOM).verified is True
+    assert views.view(changed).verified is False
+    assert views.view(ROOM).verified is True
