@@ -77,7 +77,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_TOKEN: _ErrorReason.ValueType  # 23
     """INVALID_ARGUMENT: the token is not one of ours."""
     ERROR_REASON_NOT_RECONCILED: _ErrorReason.ValueType  # 24
-    """UNAVAILABLE: the store is fresh or has lost writes: nothing is decided before ReconcileRooms."""
+    """UNAVAILABLE: the store is fresh or has lost writes: before ReconcileRooms nothing is decided, and of a room that the store
+    does not have it is not said that it is not partial.
+    """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 25
     """UNAVAILABLE: the store cannot be reached in time."""
     ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 26
@@ -172,7 +174,9 @@ ERROR_REASON_FOREIGN_TOKEN: ErrorReason.ValueType  # 22
 ERROR_REASON_INVALID_TOKEN: ErrorReason.ValueType  # 23
 """INVALID_ARGUMENT: the token is not one of ours."""
 ERROR_REASON_NOT_RECONCILED: ErrorReason.ValueType  # 24
-"""UNAVAILABLE: the store is fresh or has lost writes: nothing is decided before ReconcileRooms."""
+"""UNAVAILABLE: the store is fresh or has lost writes: before ReconcileRooms nothing is decided, and of a room that the store
+does not have it is not said that it is not partial.
+"""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 25
 """UNAVAILABLE: the store cannot be reached in time."""
 ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 26
