@@ -19,8 +19,8 @@ _MISS_S = 60.0
 """For how long the keys of a server that were sought in vain are not sought again: about as long as a search may take."""
 _MAX_MISSES = 20_000
 _MAX_FOUND = 20_000
-_SEARCH_S = 600.0
-_REST_S = 1200.0
+_SEARCH_S = 3600.0
+_REST_S = 600.0
 """After how long a time of fruitless searches the search rests, and for how long: other servers' answers go on meanwhile."""
 
 
