@@ -1,5 +1,7 @@
 """ReconcileRooms: differences in both directions, and nothing decided before the first one."""
 
+from dataclasses import replace
+
 import pytest
 from partialstate.v1 import check_service_pb2 as checks
 from partialstate.v1 import rooms_service_pb2 as pb
@@ -29,6 +31,12 @@ def held(join: SentJoin, *events, **fields) -> pb.HeldRoom:
             **fields,
         }
     )
+
+
+def again(join: SentJoin) -> SentJoin:
+    """Return a further join of the same user."""
+    event = join.room.join(join.join.sender, displayname="back")
+    return replace(join, join=event, response={**join.response, "event": dict(event.raw)})
 
 
 def bare(join: SentJoin) -> pb.HeldRoom:
@@ -72,33 +80,56 @@ async def test_a_known_room_is_agreed_upon_and_its_join_confirmed(api):
 
 async def test_a_join_that_is_registered_at_the_same_time_is_confirmed(api, monkeypatch):
     join = sent_join()
-    await api.register(join)
+    hold, looks = api.store.registry.hold_join, []
 
-    async def not_yet(*_):
-        return {}
-
-    monkeypatch.setattr(api.store.registry, "known_event_rooms", not_yet)
-    await api.reconcile(held(join))
-    assert (await get(api, join.room_id)).join_confirmed
-
-
-async def test_a_room_that_ends_at_the_same_time_fails_no_reconciliation(api, monkeypatch):
-    join = sent_join()
-    registered = await api.register(join)
-    known = api.store.registry.known_event_rooms
-
-    async def then_ended(events):
-        found = await known(events)
-        await api.rooms.ReleaseRoom(
-            pb.ReleaseRoomRequest(
-                room_id=join.room_id, generation=registered.generation, reason=pb.RELEASE_REASON_PURGED
-            )
-        )
+    async def just_before(room_id, join_event_id):
+        found = await hold(room_id, join_event_id)
+        if not looks:
+            await api.register(join)
+        looks.append(found)
         return found
 
-    monkeypatch.setattr(api.store.registry, "known_event_rooms", then_ended)
+    monkeypatch.setattr(api.store.registry, "hold_join", just_before)
+    assert (await api.reconcile(held(join))).agreed_count == 1
+    assert (await get(api, join.room_id)).join_confirmed
+    assert looks[0] is None
+
+
+async def test_a_join_that_fails_at_the_same_time_is_reported_as_ended(api, monkeypatch):
+    join = sent_join()
+    hold, looks = api.store.registry.hold_join, []
+
+    async def just_before(room_id, join_event_id):
+        found = await hold(room_id, join_event_id)
+        if not looks:
+            registered = await api.register(join)
+            await api.rooms.ReleaseRoom(
+                pb.ReleaseRoomRequest(
+                    room_id=join.room_id,
+                    generation=registered.generation,
+                    reason=pb.RELEASE_REASON_JOIN_FAILED,
+                )
+            )
+        looks.append(found)
+        return found
+
+    monkeypatch.setattr(api.store.registry, "hold_join", just_before)
     [ended] = (await api.reconcile(held(join))).ended
     assert ended.room_id == join.room_id
+
+
+async def test_an_earlier_join_that_is_held_cannot_fail_any_more(api):
+    first = sent_join()
+    registered = await api.register(first)
+    second = await api.register(again(first))
+    assert (await api.reconcile(bare(first))).agreed_count == 1
+    release = pb.ReleaseRoomRequest(
+        room_id=first.room_id, generation=second.generation, reason=pb.RELEASE_REASON_JOIN_FAILED
+    )
+    await api.rooms.ReleaseRoom(release)
+    room = await get(api, first.room_id)
+    assert (room.join_event_id, room.join_confirmed) == (first.join.event_id, True)
+    assert room.generation > registered.generation
 
 
 async def test_a_room_that_is_named_twice_counts_once(api):

@@ -67,7 +67,7 @@ class TestRegister:
         assert (again.generation, again.ending) == (generation, Ending.IMPORTED)
         with pytest.raises(RoomNotPartialError) as raised:
             await store.registry.get(ROOM)
-        assert raised.value.tombstone == await store.registry.tombstone(ROOM, JOIN)
+        assert raised.value.tombstone == await store.registry.hold_join(ROOM, JOIN)
 
     async def test_a_second_join_with_another_room_version_is_refused_and_changes_nothing(self, store):
         first = await register(store)
@@ -258,7 +258,7 @@ class TestRelease:
         token = await store.registry.release(ROOM, generation, reason, NOW)
         with pytest.raises(RoomNotPartialError):
             await store.registry.get(ROOM)
-        tombstone = await store.registry.tombstone(ROOM, JOIN)
+        tombstone = await store.registry.hold_join(ROOM, JOIN)
         assert tombstone is not None
         assert (tombstone.ending.value, tombstone.generation) == (reason.value, generation)
         assert await store.registry.release(ROOM, generation, reason, NOW) == token
@@ -440,5 +440,5 @@ async def test_a_tombstone_is_kept_for_thirty_days_and_then_trimmed(store):
     await store.registry.release(ROOM, generation, ReleaseReason.PURGED, NOW)
     for days, is_kept in ((29, True), (31, False)):
         await register(store, join(f"!{days}:here", f"$join-{days}"), NOW + days * DAY_MS)
-        assert (await store.registry.tombstone(ROOM, JOIN) is not None) is is_kept
+        assert (await store.registry.hold_join(ROOM, JOIN) is not None) is is_kept
     assert (await register(store)).outcome is RegistrationOutcome.REGISTERED

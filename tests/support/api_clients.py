@@ -190,8 +190,6 @@ class Client(Checker):
                 if (line := gone.get(one.room_id)) is not None:
                     said = "ended", ("generation", line.generation), _ending(_ending_name(line))
                 one.calls.append(Call("reconcile_named", (join.join.event_id,), begun, ended, said))
-                # A join that is not the room's latest is confirmed if it becomes that while the call goes on.
-                one.calls.append(Call("confirm_named", (join.join.event_id,), begun))
                 continue
             said = ("no difference",)
             if (line := unknown.get(one.room_id)) is not None:

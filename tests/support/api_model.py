@@ -132,7 +132,7 @@ class ApiModel(RoomModel):
 
     def answer_reconcile_named(self, join: str) -> tuple[Any, ...]:
         if self.partial and join in self.order:
-            if join == self.join:
+            if join in self.joins:
                 self.confirmed.add(join)
             return ("held",)
         if join in self.ended:
@@ -141,11 +141,6 @@ class ApiModel(RoomModel):
         self._register(join)
         self.confirmed.add(join)
         return ("held",)
-
-    def answer_confirm_named(self, join: str) -> tuple[Any, ...]:
-        if self.partial and join in self.joins:
-            self.confirmed.add(join)
-        return OK
 
     def answer_reconcile_unnamed(self, listed_at: int) -> tuple[Any, ...]:
         if not self.partial or self.generation > listed_at or self.generation == UNKNOWN:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from partialstate_service.domain.errors import ForeignTokenError, NotReconciledError, RoomNotPartialError
 from partialstate_service.domain.ids import Generation, RoomId, ServerName
-from partialstate_service.domain.rooms import Ending, PartialRoom, Priority, RoomStatus, StateToken
+from partialstate_service.domain.rooms import Ending, PartialRoom, Priority, RoomStatus, StateToken, Tombstone
 from partialstate_service.matrix.event import Event
 from partialstate_service.matrix.room_versions import RoomVersion
 from partialstate_service.ownership.given_events import parse_given, summarise, supported_version
@@ -13,7 +13,7 @@ from partialstate_service.ownership.recording import GivenPartialEvent, GivenPdu
 from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError, require_at_most
 from partialstate_service.ownership.registration import put_seeds, recorded, seed_pieces
 from partialstate_service.ownership.send_join import require_our_join
-from partialstate_service.store.protocol import Bulk, PartialJoin, RegistrationOutcome, Registry
+from partialstate_service.store.protocol import Bulk, PartialJoin, Registered, RegistrationOutcome, Registry
 
 MAX_HELD_ROOMS = 100_000
 MAX_HELD_STATE = 50_000
@@ -131,19 +131,17 @@ class Reconciliation:
         join = require_our_join(
             parse_given(held.join_event, version, held.room_id, "room.join_event"), self.us
         )
-        if (room := await self._room_with(held.room_id, join)) is not None:
-            if room.join_event_id == join.event_id and not room.join_confirmed:
-                await self.registry.confirm_join(held.room_id, room.generation)
-            found.agreed[held.room_id] = room.generation
-        else:
-            tombstone = await self.registry.tombstone(held.room_id, join.event_id)
-            if tombstone is not None:
-                ended = Difference(
-                    held.room_id, tombstone.generation, join_confirmed=True, ending=tombstone.ending
-                )
-                found.ended[ended] = None
-                return
-            await self._register(held, version, join, found)
+        while (known := await self.registry.hold_join(held.room_id, join.event_id)) is None:
+            registered = await self._register(held, version, join)
+            if registered.outcome is RegistrationOutcome.REGISTERED:
+                found.registered.append(Difference(held.room_id, registered.generation, join_confirmed=True))
+                break
+        if isinstance(known, Tombstone):
+            ended = Difference(held.room_id, known.generation, join_confirmed=True, ending=known.ending)
+            found.ended[ended] = None
+            return
+        if known is not None:
+            found.agreed[held.room_id] = known
         await self._record(held, version)
 
     async def _compare(self, held: HeldRoom, found: Differences) -> None:
@@ -159,12 +157,6 @@ class Reconciliation:
         if held.partial_events:
             await self._record(held, supported_version(held.room_version))
         found.agreed[held.room_id] = room.generation
-
-    async def _room_with(self, room_id: RoomId, join: Event) -> PartialRoom | None:
-        """Return the room if it is partial by *join*, be there later ones or not."""
-        if join.event_id not in await self.registry.known_event_rooms([join.event_id]):
-            return None
-        return await self._room(room_id)
 
     async def _room(self, room_id: RoomId) -> PartialRoom | None:
         room, _ = await self.registry.find(room_id)
@@ -186,7 +178,7 @@ class Reconciliation:
     async def _is_partial(self, room_id: RoomId) -> bool:
         return await self._room(room_id) is not None
 
-    async def _register(self, held: HeldRoom, version: RoomVersion, join: Event, found: Differences) -> None:
+    async def _register(self, held: HeldRoom, version: RoomVersion, join: Event) -> Registered:
         """Register a room that the registry does not know.
 
         Without servers or state it is registered all the same, so that checks refuse for it: it stays STALLED until
@@ -197,7 +189,7 @@ class Reconciliation:
             parse_given(pdu.json, version, held.room_id, "room.non_member_state", pdu.event_id)
             for pdu in held.non_member_state
         ]
-        registered = await self.registry.register(
+        return await self.registry.register(
             PartialJoin(
                 room_id=held.room_id,
                 room_version=version.version,
@@ -212,15 +204,6 @@ class Reconciliation:
             await put_seeds(self.bulk, held.room_id, seed_pieces(state)),
             self.now_ms(),
         )
-        if registered.outcome is RegistrationOutcome.ENDED:  # ended since we looked
-            ended = Difference(
-                held.room_id, registered.generation, join_confirmed=True, ending=registered.ending
-            )
-            found.ended[ended] = None
-            return
-        if registered.outcome is RegistrationOutcome.ALREADY_REGISTERED:  # as soon
-            await self.registry.confirm_join(held.room_id, registered.generation)
-        found.registered.append(Difference(held.room_id, registered.generation, join_confirmed=True))
 
     def _candidates(self, held: HeldRoom) -> tuple[ServerName, ...]:
         via = () if held.joined_via is None else (held.joined_via,)

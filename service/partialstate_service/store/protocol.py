@@ -200,6 +200,13 @@ class Registry(Protocol):
     async def confirm_join(self, room_id: RoomId, generation: Generation) -> StateToken:
         """Mark the join as persisted. Idempotent, also after the end. Raises RoomNotPartial, StaleGeneration (never given out)."""
 
+    async def hold_join(self, room_id: RoomId, join_event_id: EventId) -> Generation | Tombstone | None:
+        """Mark a join that the homeserver holds as persisted, and return what is known of it, in one step.
+
+        The room's present generation if it is partial by that join, be there later ones or not; the join's tombstone if its
+        partial state has ended within the last 30 days at least; None for a join that is not known.
+        """
+
     async def record_partial_events(
         self,
         room_id: RoomId,
@@ -226,9 +233,6 @@ class Registry(Protocol):
         self, after: RoomId | None, limit: int, statuses: AbstractSet[RoomStatus]
     ) -> tuple[Sequence[PartialRoom], RoomId | None, StateToken]:
         """Return rooms ordered by id after *after*, where to go on (None: the end), and the token before the read."""
-
-    async def tombstone(self, room_id: RoomId, join_event_id: EventId) -> Tombstone | None:
-        """Return the tombstone of a join, if its partial state has ended within the last 30 days at least."""
 
     async def release(
         self, room_id: RoomId, generation: Generation, reason: ReleaseReason, now_ms: int

@@ -48,6 +48,12 @@ class RedisRegistry(Registrations, WorkerRegistry):
         reply = await self._changes.call("confirm_join", room_id, generation)
         return _token(reply, room_id, generation)
 
+    async def hold_join(self, room_id: RoomId, join_event_id: EventId) -> Generation | Tombstone | None:
+        reply = await self._changes.call("hold_join", room_id, join_event_id)
+        if reply[0] == b"HELD":
+            return Generation(int(reply[4]))
+        return tombstone_of(room_id, reply[4]) if reply[0] == b"ENDED" else None
+
     async def get(self, room_id: RoomId) -> PartialRoom:
         reply = await self._changes.call("get", room_id)
         if reply[0] != b"OK":
@@ -78,11 +84,6 @@ class RedisRegistry(Registrations, WorkerRegistry):
                 room = room_of(RoomId(position), pairs(fields))
                 if not statuses or room.status in statuses:
                     rooms.append(room)
-
-    async def tombstone(self, room_id: RoomId, join_event_id: EventId) -> Tombstone | None:
-        tombstones = self._changes.keys.of("tombstones")
-        text = await self._changes.server.command("HGET", tombstones, f"{room_id} j {join_event_id}")
-        return None if text is None else tombstone_of(room_id, text)
 
     async def release(
         self, room_id: RoomId, generation: Generation, reason: ReleaseReason, now_ms: int

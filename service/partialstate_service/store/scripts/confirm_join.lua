@@ -1,4 +1,4 @@
--- uses: _keys _room _ending
+-- uses: _keys _room _joins _ending
 -- Mark a join as persisted.
 -- ARGV: generation. Returns OK | NOT_PARTIAL tombstone | NOT_RECONCILED | STALE current
 local generation = shift()
@@ -11,16 +11,12 @@ if not room then
   end
   return not_partial()
 end
-local known = room.generation == generation
+local is_present = room.generation == generation
+local known = is_present
 local joins = redis.call('HGETALL', JOINS)
 for i = 1, #joins, 2 do
-  local given, _, abandoned = string.match(joins[i + 1], '^(%d+) (%d) (%d)')
-  if given == generation or (room.generation == generation and room.join == joins[i]) then
-    known = true
-    redis.call('HSET', JOINS, joins[i], given .. ' 1 ' .. abandoned)
-    if room.join == joins[i] then
-      put('confirmed', 1)
-    end
+  if string.match(joins[i + 1], '^%d+') == generation or (is_present and room.join == joins[i]) then
+    known = confirm(joins[i])
   end
 end
 if not known and not has_ended then
