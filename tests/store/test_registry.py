@@ -89,6 +89,7 @@ class TestRegister:
         assert second.outcome is RegistrationOutcome.REGISTERED
         assert second.generation > first
         assert room.servers == ("one", "two", "three")
+        assert room == await store.registry.get(ROOM)
         assert (room.pending_events, room.unimported_events) == (3, 3)
         assert (room.log_position, room.acknowledged) == (0, 0)
         # What an older response says and what is newer: until the state is recovered, all of it is possible.

@@ -103,7 +103,7 @@ class RedisRegistry(Registrations, WorkerRegistry):
             fresh = progress_text(_without_cooldowns(progress_of(progress)))
             reply = await self._changes.call("retry", room_id, now_ms, " ".join(additional), progress, fresh)
             if reply[0] == b"OK":
-                return await self.get(room_id)
+                return room_of(room_id, pairs(reply[4]))
             if reply[0] != b"CHANGED":
                 refuse(reply, room_id)
         raise StoreUnavailableError("the room's progress changes over and over")

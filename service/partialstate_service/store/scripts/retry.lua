@@ -1,7 +1,7 @@
 -- uses: _keys _room _due _servers
 -- Make the room due now, with its servers' cooldowns cleared by the caller.
 -- ARGV: now, additional servers, the progress that the caller read, the progress without cooldowns.
--- Returns OK | NOT_PARTIAL tombstone | NOT_RECONCILED | ABANDONED | CHANGED (read the progress again)
+-- Returns OK room | NOT_PARTIAL tombstone | NOT_RECONCILED | ABANDONED | CHANGED (read the progress again)
 if not room then
   return not_partial()
 elseif room.status == 'ABANDONED' then
@@ -24,4 +24,4 @@ if room.status == 'RESYNCING' then
   wake(now)
 end
 commit('retry')
-return reply('OK')
+return reply('OK', redis.call('HGETALL', ROOM))
