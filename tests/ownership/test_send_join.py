@@ -127,19 +127,89 @@ def test_a_response_that_is_no_json_object_is_refused(body):
     assert flaw_of(sent_join(), body) is InputFlaw.TRUNCATED_RESPONSE
 
 
-@pytest.mark.parametrize(
-    "odd",
-    ["[" * 600 + "]" * 600, r'"\ud800"', '{"a":1,"a":2}', "1e400"],
-    ids=["nested", "surrogate", "repeated", "infinite"],
-)
-def test_an_event_that_is_no_canonical_json_is_left_out_and_the_others_are_not(odd):
+ODD = {
+    "nested": b"[" * 600 + b"]" * 600,
+    "nested beyond any recursion": b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
+    "surrogate": rb'"\ud800"',
+    "surrogate in a key": rb'{"\udfff":1}',
+    "repeated": b'{"a":1,"a":2}',
+    "infinite": b"1e400",
+    "thousands of digits": b"9" * 5000,
+    "NaN": b"NaN",
+    "control character": b'"\x01"',
+    "not UTF-8": b'"\xff"',
+    "brackets in strings": rb'["]}\"],[{", 1e400]',
+}
+
+
+def with_odd_event(join, name, odd, *, field="content") -> bytes:
+    """The response with one more event, of which nothing is wrong but that *odd* is in its *field*."""
+    event = {**join.response["state"][-1], "type": "m.odd", field: {"odd": "ODD"}}
+    opening = b'"%s": [' % name.encode()
+    assert join.body.count(opening) == 1
+    text = json.dumps(event).encode().replace(b'"ODD"', odd)
+    return join.body.replace(opening, opening + text + b",")
+
+
+def ids_of(room: JoinedRoom):
+    return (
+        room.join.event_id,
+        [event.event_id for event in room.state],
+        [event.event_id for event in room.auth_chain],
+        room.servers,
+    )
+
+
+@pytest.mark.parametrize("field", ["content", "unsigned"])
+@pytest.mark.parametrize("name", ["state", "auth_chain"])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_event_that_is_no_canonical_json_is_left_out_and_the_others_are_not(odd, name, field):
     join = sent_join()
-    event = f'{{"type":"m.odd","state_key":"","sender":"@bob:b.example","content":{{"odd":{odd}}}}}'
-    body = join.body.replace(b'"state": [', b'"state": [' + event.encode() + b",", 1)
+    assert ids_of(read(join, with_odd_event(join, name, odd, field=field))) == ids_of(read(join))
+    # It is what is odd that leaves the event out.
+    assert ids_of(read(join, with_odd_event(join, name, b"1", field=field))) != ids_of(read(join))
+
+
+def test_every_odd_event_of_a_list_is_left_out_wherever_it_is():
+    join = sent_join()
+    expected = read(join)
+    join.response["state"] = ["odd", *(each for event in join.response["state"] for each in (event, "odd"))]
+    join.response["auth_chain"].append("odd")
+    body = join.body.replace(b'"odd"', b'{"content": 1e400}')
+    assert ids_of(read(join, body)) == ids_of(expected)
+
+
+@pytest.mark.parametrize("kept", [1, 100, 700, 1000, -2, -1])
+def test_a_response_with_an_odd_event_that_was_cut_off_is_refused(kept):
+    join = sent_join()
+    assert flaw_of(join, with_odd_event(join, "state", b"1e400")[:kept]) is InputFlaw.TRUNCATED_RESPONSE
+
+
+@pytest.mark.parametrize("flag", [b"NaN", b"1e400", rb'"\ud800"', b'true, "members_omitted": false'])
+def test_what_is_odd_outside_of_the_events_refuses_the_response(flag):
+    # It must not read as a complete response: that would be persisted as a full join.
+    join = sent_join()
+    body = join.body.replace(b'"members_omitted": true', b'"members_omitted": ' + flag)
+    assert flaw_of(join, body) is InputFlaw.TRUNCATED_RESPONSE
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_odd_create_event_is_none(odd):
+    join = sent_join()
+    body = join.body.replace(b'"room_version": "11"', b'"room_version": ' + odd)
     assert body != join.body
-    found, expected = read(join, body), read(join)
-    assert [event.event_id for event in found.state] == [event.event_id for event in expected.state]
-    assert found.join.event_id == expected.join.event_id
+    assert flaw_of(join, body) is InputFlaw.MISSING_CREATE_EVENT
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_odd_join_event_in_the_response_is_called_so(odd):
+    join = sent_join()
+    body = join.body.replace(b'"event": {', b'"event": {"odd": ' + odd + b", ")
+    assert body != join.body
+    with pytest.raises(RefusedInputError) as refused:
+        read(join, body)
+    assert refused.value.flaw is InputFlaw.INVALID_EVENT
+    assert refused.value.facts == {"field": "send_join_response.event"}
 
 
 @pytest.mark.parametrize("name", ["state", "auth_chain"])

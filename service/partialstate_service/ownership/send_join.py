@@ -4,10 +4,10 @@ Field names: Matrix specification v1.19, `PUT /send_join`; the unstable names of
 which old servers still send.
 """
 
-import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from partialstate_service.domain.ids import (
     EventId,
@@ -30,6 +30,14 @@ MAX_SERVERS = 100_000
 
 _PARTIAL_NAMES = ("members_omitted", "org.matrix.msc3706.partial_state", "partial_state")
 _SERVERS_NAMES = ("servers_in_room", "org.matrix.msc3706.servers_in_room")
+
+# Whole strings, and what is outside of them; a quotation mark alone begins a string that nothing ends.
+_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},:]', re.DOTALL)
+_OPENING = (b"[", b"{")
+_CLOSING = (b"]", b"}")
+_AFTER_VALUE = (b",", *_CLOSING)
+# In place of a value that is no JSON: neither an event nor a server's name.
+_NO_VALUE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ def require_create_event(state: Iterable[Event], version: RoomVersion) -> None:
     """Refuse a state without a create event, or with one that is altered or of another room version."""
     create = next((event for event in state if (event.type, event.state_key) == ("m.room.create", "")), None)
     if create is None:
-        raise RefusedInputError(InputFlaw.MISSING_CREATE_EVENT, "the state has no m.room.create event")
+        raise RefusedInputError(InputFlaw.MISSING_CREATE_EVENT, "the state has no valid m.room.create event")
     if not create.hash_matches:
         raise RefusedInputError(
             InputFlaw.INVALID_EVENT, "the create event's content hash does not match", event=create.event_id
@@ -159,7 +167,7 @@ def _read_object(body: bytes) -> Mapping[str, Any]:
         # Numbers are judged per event, by the room version.
         response = parse_json(body, strict=False)
     except InvalidJsonError:
-        response = _read_with_odd_events(body)
+        response = _read_without_odd_values(body)
     if not isinstance(response, dict):
         raise RefusedInputError(
             InputFlaw.TRUNCATED_RESPONSE,
@@ -169,11 +177,11 @@ def _read_object(body: bytes) -> Mapping[str, Any]:
     return response
 
 
-def _read_with_odd_events(body: bytes) -> object:
-    """Return a response in which something is no canonical JSON: it makes its event malformed, and not the others."""
+def _read_without_odd_values(body: bytes) -> object:
+    """Return a response in which something is no JSON that we read: it makes its event malformed, and not the others."""
     try:
-        return json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        return parse_json(_without_odd_values(body), strict=False)
+    except InvalidJsonError as error:
         raise RefusedInputError(
             InputFlaw.TRUNCATED_RESPONSE,
             f"the send_join response is not JSON, or was cut off: {error}",
@@ -181,17 +189,49 @@ def _read_with_odd_events(body: bytes) -> object:
         ) from error
 
 
-class _RepeatedKeys:
-    """In place of an object that has a key twice: an event with it in it is malformed, as it is no JSON value."""
+def _without_odd_values(body: bytes) -> bytes:
+    """Return *body* with `_NO_VALUE` in place of each value that `parse_json` refuses, be it of the lists or the `event`.
+
+    Where a value ends is told by quotation marks and brackets alone: whatever is in it, however deep, harms no other,
+    and time is linear. What is not of these values stays as it is, and so do the marks between them: whether they make
+    up a JSON object is for the caller to find out.
+    """
+    kept: list[bytes] = []
+    copied = depth = 0
+    begin: int | None = None  # of the value to judge, if it is one
+    in_list = False
+    key = b""
+    for mark in _MARK.finditer(body):
+        character = mark[0]
+        if character == b'"':  # nothing ends this string
+            break
+        if begin is not None and depth == 1 + in_list and character in _AFTER_VALUE:
+            value = body[begin : mark.start()]
+            if value.strip() and not _is_json(value):
+                kept += (body[copied:begin], encode_canonical(_NO_VALUE))
+                copied = mark.start()
+            begin = mark.end() if in_list and character == b"," else None
+        if character in _OPENING:
+            depth += 1
+            if depth == 2 and character == b"[":  # noqa: PLR2004 - a list right in the object
+                in_list, begin = True, mark.end()
+        elif character in _CLOSING:
+            depth -= 1
+            in_list = in_list and depth > 1
+        elif depth == 1:
+            if character == b":":
+                begin = mark.end() if key == b'"event"' else None
+            else:
+                key = character
+    return b"".join((*kept, body[copied:]))
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _RepeatedKeys:
-    read = dict(pairs)
-    return read if len(read) == len(pairs) else _RepeatedKeys()
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+def _is_json(text: bytes) -> bool:
+    try:
+        parse_json(text, strict=False)
+    except InvalidJsonError:
+        return False
+    return True
 
 
 def _servers_in_room(response: Mapping[str, Any]) -> tuple[ServerName, ...]:
@@ -234,14 +274,17 @@ def _join_that_counts(response: Mapping[str, Any], sent: Event, header: JoinHead
     raw = response.get("event")
     if raw is None:
         return sent
+    unreadable = RefusedInputError(
+        InputFlaw.INVALID_EVENT,
+        "the response's event is not JSON, or has no canonical form",
+        field="send_join_response.event",
+    )
+    if raw == _NO_VALUE:
+        raise unreadable
     try:
         data = encode_canonical(raw, strict=False)
     except InvalidJsonError as error:
-        raise RefusedInputError(
-            InputFlaw.INVALID_EVENT,
-            "the response's event has no canonical form",
-            field="send_join_response.event",
-        ) from error
+        raise unreadable from error
     join = parse_given(data, header.version, header.room_id, "send_join_response.event")
     require_our_join(join, us)
     if join.sender != sent.sender:

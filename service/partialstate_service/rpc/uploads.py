@@ -68,7 +68,7 @@ async def held_rooms(
     async for message in messages:
         if message.WhichOneof("part") != "room":
             raise _bad_stream("the stream is one header and then rooms")
-        room_id = convert.room_id(message.room.room_id, f"rooms[{index}].room_id")
+        room_id = _id_of_room(message.room.room_id, index)
         room: HeldRoom | UnreadableRoom
         try:
             room = held_room(room_id, message.room)
@@ -97,6 +97,17 @@ def held_room(room_id: RoomId, message: rooms_pb.HeldRoom) -> HeldRoom:
             else None
         ),
     )
+
+
+def _id_of_room(text: str, index: int) -> RoomId:
+    """Return the id of the room at *index* of the stream; without one it fails the call, for nothing else names it."""
+    field = f"rooms[{index}].room_id"
+    try:
+        return convert.room_id(text, field)
+    except RefusedInputError as error:
+        raise RefusedInputError(
+            error.flaw, str(error), field=field, index=index, given=f"{text!a:.80}"
+        ) from error
 
 
 def _server_names(names: Iterable[str]) -> Iterator[ServerName]:
