@@ -8,8 +8,11 @@ from ipaddress import ip_network
 
 import pytest
 from partialstate_service.__main__ import main
+from partialstate_service.app import server_config
 from partialstate_service.domain.checks import UnableSpelling
 from partialstate_service.matrix.keys import parse_signing_key
+from partialstate_service.metrics import Metrics
+from partialstate_service.rpc.server import api_server
 from partialstate_service.settings import PREFIX, InvalidSettingsError, Settings, is_local, load_settings
 
 
@@ -107,6 +110,8 @@ def test_a_missing_file_is_an_error(tmp_path):
         ("RESYNC_WORKERS", "-1"),
         ("MAX_SEND_JOIN_BYTES", "0"),
         ("LOG_LEVEL", "loud"),
+        ("MAX_CONNECTION_AGE_S", "1e-9"),
+        ("MAX_CALLS_PER_SECOND_PER_CLIENT", "1e-320"),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_setting(monkeypatch, name, value):
@@ -114,6 +119,46 @@ def test_a_wrong_value_is_an_error_that_names_the_setting(monkeypatch, name, val
     text = refusal()
     assert text.startswith(name.lower())
     assert "\n" not in text
+
+
+NUMBERS = [name for name, field in Settings.model_fields.items() if type(field.default) in (int, float)]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "1" + "0" * 400, str(2**31), "-1"])
+@pytest.mark.parametrize("name", [*NUMBERS, "store_acknowledging_replicas"])
+def test_no_number_is_without_bounds(monkeypatch, name, value):
+    """What the service gives it to, such as an option of 32 bits or a timer, would fail with it later."""
+    if value == str(2**31) and name.startswith("max_call"):
+        value = "1000000001"
+    monkeypatch.setenv(PREFIX + name.upper(), value)
+    text = refusal()
+    assert text.startswith(f"{name}: ")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_message_bytes", 2**31 - 1),
+        ("max_send_join_bytes", 2**31 - 1),
+        ("max_connection_age_s", 7 * 24 * 3600),
+        ("drain_grace_s", 3600),
+        ("max_calls_per_second_per_client", 1e9),
+    ],
+)
+def test_the_largest_number_is_allowed(monkeypatch, name, value):
+    monkeypatch.setenv(PREFIX + name.upper(), str(value))
+    assert getattr(load_settings(), name) == value
+
+
+async def test_grpc_takes_the_largest_numbers(monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_LISTEN", "127.0.0.1:0")
+    monkeypatch.setenv("PARTIALSTATE_MAX_MESSAGE_BYTES", str(2**31 - 1))
+    monkeypatch.setenv("PARTIALSTATE_MAX_CONNECTION_AGE_S", "604800")
+    monkeypatch.setenv("PARTIALSTATE_DRAIN_GRACE_S", "3600")
+    async with api_server(server_config(load_settings()), Metrics()) as server:
+        await server.start()
+        await server.drain()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    PositiveFloat,
-    PositiveInt,
     SecretStr,
     ValidationError,
     model_validator,
@@ -31,6 +29,12 @@ CONFIG_VARIABLE = "PARTIALSTATE_CONFIG"
 # Of the command line of the client, which an operator may use in the same shell.
 _CLIENT_VARIABLE = "PARTIALSTATE_TARGET"
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+# Beyond these no value means anything, and some are refused by what they are given to: grpc's sizes and milliseconds have 32 bits.
+_MOST_BYTES = 2**31 - 1
+_MOST_CALLS = 10**9
+_LEAST = 0.001
+_WEEK_S = 7 * 24 * 3600
+_HOUR_S = 3600
 
 
 class InvalidSettingsError(Exception):
@@ -70,6 +74,13 @@ def _address(value: str) -> str:
     return value
 
 
+def _zero_or_some(value: float) -> float:
+    """Refuse what is so near to 0 (as a rule: "never") that milliseconds round it to 0, and waits by it to infinity."""
+    if 0 < value < _LEAST:
+        raise ValueError(f"must be 0 or at least {_LEAST}")
+    return value
+
+
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
@@ -77,7 +88,11 @@ def _empty_is_none(value: object) -> object:
 _Server = Annotated[ServerName, AfterValidator(_server_name)]
 _Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 _Address = Annotated[str, AfterValidator(_address)]
-_OptionalCount = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_empty_is_none)]
+_OptionalCount = Annotated[Annotated[int, Field(ge=0, le=1000)] | None, BeforeValidator(_empty_is_none)]
+_Bytes = Annotated[int, Field(ge=1, le=_MOST_BYTES)]
+_ConnectionAge = Annotated[float, Field(ge=0, le=_WEEK_S, allow_inf_nan=False), AfterValidator(_zero_or_some)]
+_CallRate = Annotated[float, Field(ge=0, le=_MOST_CALLS, allow_inf_nan=False), AfterValidator(_zero_or_some)]
+_Calls = Annotated[int, Field(ge=1, le=_MOST_CALLS)]
 _OptionalAddress = Annotated[_Address | None, BeforeValidator(_empty_is_none)]
 _OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
 _OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
@@ -130,7 +145,7 @@ class Settings(BaseSettings):
     health_listen: _OptionalAddress = None
     """HOST:PORT where health alone is served without TLS or tokens, for probes that speak no TLS. Empty: none."""
 
-    max_connection_age_s: Annotated[float, Field(ge=0)] = 0
+    max_connection_age_s: _ConnectionAge = 0
     """After how long gRPC clients are asked to connect anew, so that they find new replicas, and that certificates are looked at again: one that has expired or is no longer trusted serves 5 minutes longer at most. 0: never."""
 
     store_url: _OptionalSecret = None
@@ -172,22 +187,22 @@ class Settings(BaseSettings):
     resync_omit_unverifiable: bool = True
     """Whether memberships whose signing key nobody has are left out in the end, so that the room completes."""
 
-    max_send_join_bytes: PositiveInt = 256 * 1024 * 1024
+    max_send_join_bytes: _Bytes = 256 * 1024 * 1024
     """The largest send_join response that RegisterPartialJoin takes; it is held in memory."""
 
-    max_message_bytes: PositiveInt = 64 * 1024 * 1024
+    max_message_bytes: _Bytes = 64 * 1024 * 1024
     """The largest gRPC message that is taken."""
 
-    max_calls_per_client: PositiveInt = 2000
+    max_calls_per_client: _Calls = 2000
     """How many calls one client (a name of `token_file`, else a certificate's name, else a host) may have at the same time."""
 
-    max_calls_per_second_per_client: Annotated[float, Field(ge=0)] = 50_000
+    max_calls_per_second_per_client: _CallRate = 50_000
     """How many calls one client may make per second, on average: each item of a batch and each check of a stream is one; 0: any number."""
 
-    max_call_burst_per_client: PositiveInt = 100_000
+    max_call_burst_per_client: _Calls = 100_000
     """How many of these calls one client may make at once, after a while without any."""
 
-    drain_grace_s: PositiveFloat = 10.0
+    drain_grace_s: Annotated[float, Field(gt=0, le=_HOUR_S, allow_inf_nan=False)] = 10.0
     """How long calls may go on when the service is told to stop."""
 
     metrics_listen: _OptionalAddress = None

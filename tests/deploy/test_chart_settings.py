@@ -115,3 +115,14 @@ def test_the_schema_reserves_only_settings_that_there_are():
     schema = json.loads((CHART / "values.schema.json").read_text())
     reserved = set(schema["properties"]["settings"]["propertyNames"]["not"]["enum"])
     assert reserved <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "setting"),
+    [("drainSeconds", "drain_grace_s"), ("maxConnectionAgeSeconds", "max_connection_age_s")],
+)
+def test_what_the_chart_lets_through_is_not_refused_by_the_service(value, setting):
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    allowed = schema["properties"]["lifecycle"]["properties"][value]
+    bounds = Settings.model_json_schema()["properties"][setting]
+    assert allowed["maximum"] == bounds["maximum"]
