@@ -6,7 +6,7 @@
     redis+cluster://[USER:PASSWORD@]HOST[:PORT],…                 a cluster; some of its nodes suffice
 
 `rediss` in place of `redis` means TLS. User, password and names are percent-encoded. Parameters: `db`, `username`,
-`password`, `sentinel_username`, `sentinel_password`, `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths),
+`password`, `sentinel_username`, `sentinel_password`; with TLS `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths),
 `ssl_check_hostname` (`true` or `false`).
 
 Not by redis-py's `parse_url`: it knows one server only, passes unknown parameters on, takes a wrong database for none, and
@@ -26,9 +26,12 @@ _SENTINEL_PORT = 26379
 _URL = re.compile(
     r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^@/?]*)@)?(?P<hosts>[^/?]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?"
 )
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s@:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
+_DB = re.compile(r"[0-9]{1,9}")
 _LOGIN_PARAMETERS = ("db", "username", "password", "sentinel_username", "sentinel_password")
 _TLS_PARAMETERS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_BOOLEANS = {"true": True, "false": False}
 _PARAMETERS = frozenset((*_LOGIN_PARAMETERS, *_TLS_PARAMETERS))
 
 
@@ -93,14 +96,10 @@ def parse_store_url(text: str) -> StoreUrl:
     match = _URL.fullmatch(text)
     if match is None or match["scheme"] not in _SCHEMES:
         schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
-        raise UnsuitableStoreError(
-            f"the store's URL must begin with one of {schemes}, not {text.partition('://')[0][:20]!a}"
-        )
+        raise UnsuitableStoreError(f"the store's URL must begin with one of {schemes}")
     scheme = match["scheme"]
     topology, has_tls = _SCHEMES[scheme]
-    parameters = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
-    if unknown := sorted(parameters.keys() - _PARAMETERS):
-        raise UnsuitableStoreError(f"the store's URL has unknown parameters: {', '.join(unknown)}")
+    parameters = _parameters(match, has_tls=has_tls)
     path = unquote(match["path"] or "")
     words = [] if scheme == "unix" else [word for word in path.split("/") if word]
     service = words.pop(0) if topology is Topology.SENTINEL and words else ""
@@ -108,13 +107,13 @@ def parse_store_url(text: str) -> StoreUrl:
         raise UnsuitableStoreError("the store's URL must name the service of the Sentinels: …/SERVICE")
     username, _, password = (match["user"] or "").partition(":")
     db = parameters.get("db", words[0] if words else "0")
-    if not db.isdecimal() or len(words) > 1 or (topology is Topology.CLUSTER and int(db)):
+    if _DB.fullmatch(db) is None or len(words) > 1 or (topology is Topology.CLUSTER and int(db)):
         raise UnsuitableStoreError(
             "the store's URL names no database that there is (a cluster has only number 0)"
         )
     return StoreUrl(
         topology,
-        (Address(path, 0),) if scheme == "unix" else _addresses(match["hosts"], topology),
+        (_socket(match["hosts"], path),) if scheme == "unix" else _addresses(match["hosts"], topology),
         Login(
             parameters.get("username", unquote(username)),
             parameters.get("password", unquote(password)),
@@ -126,13 +125,42 @@ def parse_store_url(text: str) -> StoreUrl:
     )
 
 
+def _parameters(match: re.Match[str], *, has_tls: bool) -> dict[str, str]:
+    """Return the parameters of a URL, refusing first what shows that its parts are not where they seem to be."""
+    query = match["query"] or ""
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(parameters.keys() - _PARAMETERS)
+    # An `@`, `/` or `?` in a password ends it too early: then the rest stands where hosts, a path or parameters belong.
+    in_path = match["scheme"] != "unix" and "@" in (match["path"] or "")
+    if "@" in match["hosts"] or in_path or (unknown and "@" in query):
+        raise UnsuitableStoreError(
+            "the store's URL has an @ too many or too late: percent-encode the user and the password (%40 for @, %2F for /, %3F for ?)"
+        )
+    if unknown:
+        raise UnsuitableStoreError(f"the store's URL has unknown parameters: {', '.join(unknown)}")
+    if not has_tls and (given := sorted(parameters.keys() & set(_TLS_PARAMETERS))):
+        raise UnsuitableStoreError(
+            f"{', '.join(given)} in the store's URL mean TLS, which its scheme does not: begin it with rediss"
+        )
+    return parameters
+
+
+def _socket(hosts: str, path: str) -> Address:
+    if hosts or not path.strip("/"):
+        raise UnsuitableStoreError("the store's URL must name a socket by its absolute path: unix:///PATH")
+    return Address(path, 0)
+
+
 def _addresses(hosts: str, topology: Topology) -> tuple[Address, ...]:
     found = []
     for host in hosts.split(","):
         match = _HOST.fullmatch(host)
-        if match is None:
-            raise UnsuitableStoreError("the store's URL must name HOST or HOST:PORT")
-        port = int(match["port"] or (_SENTINEL_PORT if topology is Topology.SENTINEL else _PORT))
+        default = _SENTINEL_PORT if topology is Topology.SENTINEL else _PORT
+        port = int(match["port"] or default) if match is not None else 0
+        if match is None or not 1 <= port <= _MAX_PORT:
+            raise UnsuitableStoreError(
+                f"the store's URL must name HOST or HOST:PORT, with a port from 1 to {_MAX_PORT}"
+            )
         found.append(Address(match["v6"] or match["name"], port))
     if topology is Topology.SINGLE and len(found) > 1:
         raise UnsuitableStoreError(
@@ -142,12 +170,22 @@ def _addresses(hosts: str, topology: Topology) -> tuple[Address, ...]:
 
 
 def _tls(parameters: dict[str, str]) -> ssl.SSLContext:
+    files = [parameters.get(name) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
+    authorities, certificate, key = files
+    if "" in files or (key is not None and certificate is None):
+        raise UnsuitableStoreError(
+            "ssl_ca_certs, ssl_certfile and ssl_keyfile in the store's URL are paths, the last one only with ssl_certfile"
+        )
+    check_hostname = _BOOLEANS.get(parameters.get("ssl_check_hostname", "true").lower())
+    if check_hostname is None:
+        raise UnsuitableStoreError("ssl_check_hostname in the store's URL must be true or false")
     try:
-        context = ssl.create_default_context(cafile=parameters.get("ssl_ca_certs"))
-        context.check_hostname = parameters.get("ssl_check_hostname", "true").lower() != "false"
-        if certificate := parameters.get("ssl_certfile"):
-            context.load_cert_chain(certificate, parameters.get("ssl_keyfile"))
-    except (OSError, ssl.SSLError) as error:
+        context = ssl.create_default_context(cafile=authorities)
+        context.check_hostname = check_hostname
+        if certificate is not None:
+            # Without a password: nobody is there to be asked for one.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError) as error:
         raise UnsuitableStoreError(
             f"the certificates that the store's URL names cannot be read: {error}"
         ) from error
