@@ -110,6 +110,12 @@ def test_a_missing_file_is_an_error(tmp_path):
         ("RESYNC_WORKERS", "-1"),
         ("MAX_SEND_JOIN_BYTES", "0"),
         ("LOG_LEVEL", "loud"),
+        ("LISTEN", "unix:"),
+        ("SIGNING_TARGET", "homeserver.example"),
+        ("SIGNING_TARGET", "homeserver.example:0"),
+        ("SIGNING_TARGET", ":7791"),
+        ("SIGNING_TARGET", "unix:"),
+        ("DATA_DIR", ""),
         ("MAX_CONNECTION_AGE_S", "1e-9"),
         ("MAX_CALLS_PER_SECOND_PER_CLIENT", "1e-320"),
     ],
@@ -274,6 +280,45 @@ def test_a_generated_key_is_read_and_never_overwritten(tmp_path, capsys):
     assert main(["generate-key", str(path)]) == 2
     assert path.read_text() == written
     assert "was not changed" in capsys.readouterr().err
+
+
+SIGNED_ELSEWHERE = {"SIGNING_KEY_PATH": "", "SIGNING_TARGET": "127.0.0.1:1"}
+
+
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+@pytest.mark.parametrize(
+    ("missing", "others"),
+    [
+        ("SIGNING_KEY_PATH", {}),
+        ("SIGNING_CA_FILE", SIGNED_ELSEWHERE),
+        ("SIGNING_TOKEN_FILE", SIGNED_ELSEWHERE),
+        ("TOKEN_FILE", SIGNED_ELSEWHERE),
+        ("TLS_CERT_FILE", SIGNED_ELSEWHERE | {"TLS_KEY_FILE": __file__}),
+        ("TLS_KEY_FILE", SIGNED_ELSEWHERE | {"TLS_CERT_FILE": __file__}),
+        ("TLS_CLIENT_CA_FILE", SIGNED_ELSEWHERE | {"TLS_CERT_FILE": __file__, "TLS_KEY_FILE": __file__}),
+        ("FEDERATION_CA_FILE", SIGNED_ELSEWHERE),
+    ],
+)
+def test_a_missing_file_is_told_in_one_line_before_the_store_is_opened(
+    tmp_path, monkeypatch, command, missing, others
+):
+    """A store that stays away would be waited for, and the file missed afterwards only."""
+    monkeypatch.setenv("PARTIALSTATE_LISTEN", "127.0.0.1:0")
+    monkeypatch.setenv("PARTIALSTATE_STORE_URL", f"unix://{tmp_path}/absent.sock")
+    for name, value in {**others, missing: str(tmp_path / "absent.pem")}.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    done = run(command)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{missing.lower()}: {tmp_path}/absent.pem: ")
+
+
+def test_a_missing_file_leaves_no_data_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTIALSTATE_SIGNING_KEY_PATH", str(tmp_path / "none.key"))
+    monkeypatch.setenv("PARTIALSTATE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PARTIALSTATE_LISTEN", "127.0.0.1:0")
+    assert run("serve").returncode == 1
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,15 @@ from pathlib import Path
 import yaml
 from partialstate._version import __version__
 
-from partialstate_service.app import CannotStartError, local_signer, server_config, write_new_key
+from partialstate_service.app import CannotStartError, write_new_key
 from partialstate_service.domain.errors import PartialStateError
-from partialstate_service.federation.transport import tls_context
 from partialstate_service.life import serve
 from partialstate_service.logs import set_up_logs
+from partialstate_service.preflight import check_inputs
 from partialstate_service.resync.garbage import look_for_garbage_seldom
 from partialstate_service.rpc.known_clients import InvalidCredentialsError
-from partialstate_service.rpc.server import CannotListenError, check_credentials
+from partialstate_service.rpc.server import CannotListenError
 from partialstate_service.settings import InvalidSettingsError, Settings, load_settings
-from partialstate_service.store.urls import parse_store_url
 
 EXIT_USAGE = 2
 """Wrong settings or arguments."""
@@ -89,13 +88,7 @@ def _generate_key(path: Path) -> int:
 
 
 def _check_config(settings: Settings) -> None:
-    check_credentials(server_config(settings))
-    if settings.store_url is not None:
-        parse_store_url(settings.store_url.get_secret_value())
-    if settings.resyncs:
-        tls_context(settings.federation_ca_file)
-    if settings.resyncs and settings.signing_key_path is not None:
-        local_signer(settings.signing_key_path, settings.server_name)
+    check_inputs(settings)
     print(yaml.safe_dump(settings.shown(), sort_keys=False), end="")  # noqa: T201 - the command's result
 
 

@@ -11,6 +11,7 @@ import structlog
 from partialstate_service.app import resyncing, server_config, servicers, store_settings
 from partialstate_service.domain.errors import NotReconciledError, StoreUnavailableError
 from partialstate_service.metrics import Metrics, served_metrics, watched_loop
+from partialstate_service.preflight import check_inputs
 from partialstate_service.rpc.server import ApiServer, api_server
 from partialstate_service.settings import Role, Settings
 from partialstate_service.store.open import Store, open_store
@@ -46,10 +47,11 @@ async def serve(settings: Settings) -> None:
 async def service(settings: Settings) -> AsyncIterator[str]:
     """Run the service within the block; yields the address of its gRPC server.
 
-    The ports are taken first. The server answers once there is a store, or when that takes too long: then the process is live but
+    What the settings name is read first, then the ports are taken. The server answers once there is a store, or when that takes too long: then the process is live but
     not ready, calls fail with STORE_UNAVAILABLE, and it becomes ready by itself. At the end calls are drained, then the
     workers hand their leases back, and the store is closed last.
     """
+    check_inputs(settings)
     metrics = Metrics()
     async with (
         api_server(server_config(settings), metrics) as server,

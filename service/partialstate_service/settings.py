@@ -66,11 +66,25 @@ def _network(value: object) -> object:
 
 def _address(value: str) -> str:
     """Check `host:port` (an IPv6 literal in brackets) or `unix:path`."""
-    if value.startswith("unix:"):
+    if value.startswith("unix:") and value != "unix:":
         return value
     host, colon, port = value.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the largest port
         raise ValueError("must be HOST:PORT or unix:PATH")
+    return value
+
+
+def _target(value: str) -> str:
+    """Check an address to call: as `_address`, but port 0 is nobody's."""
+    if _address(value).endswith(":0") and not value.startswith("unix:"):
+        raise ValueError("must be HOST:PORT or unix:PATH, with a port from 1 to 65535")
+    return value
+
+
+def _not_empty(value: object) -> object:
+    """Refuse the empty text, which as a path is the working directory."""
+    if value == "":
+        raise ValueError("must not be empty")
     return value
 
 
@@ -94,8 +108,8 @@ _ConnectionAge = Annotated[float, Field(ge=0, le=_WEEK_S, allow_inf_nan=False), 
 _CallRate = Annotated[float, Field(ge=0, le=_MOST_CALLS, allow_inf_nan=False), AfterValidator(_zero_or_some)]
 _Calls = Annotated[int, Field(ge=1, le=_MOST_CALLS)]
 _OptionalAddress = Annotated[_Address | None, BeforeValidator(_empty_is_none)]
+_OptionalTarget = Annotated[Annotated[str, AfterValidator(_target)] | None, BeforeValidator(_empty_is_none)]
 _OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
-_OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
 _OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
 
 
@@ -115,7 +129,7 @@ class Settings(BaseSettings):
     signing_key_path: _OptionalPath = None
     """The homeserver's signing key, in Synapse's key file format. This, or `signing_target`; role `api` needs neither."""
 
-    signing_target: _OptionalText = None
+    signing_target: _OptionalTarget = None
     """Where the homeserver serves SigningService, if it keeps its key: HOST:PORT or unix:PATH."""
 
     signing_ca_file: _OptionalPath = None
@@ -151,7 +165,7 @@ class Settings(BaseSettings):
     store_url: _OptionalSecret = None
     """`redis://`, `unix://`, `redis+sentinel://` or `redis+cluster://` (`rediss…` for TLS) of a Redis or Valkey. Empty: an embedded server."""
 
-    data_dir: Path = Path("partialstate-data")
+    data_dir: Annotated[Path, BeforeValidator(_not_empty)] = Path("partialstate-data")
     """Where the embedded server keeps its data."""
 
     store_allow_unpersisted: bool = False
