@@ -113,10 +113,4 @@ def test_changed_settings_make_new_pods():
             before, annotations(changed(values, {"settings": {"log_level": "debug"}})), strict=True
         )
     )
-    assert all(
-        old["checksum/secrets"] != new["checksum/secrets"]
-        for old, new in zip(
-            before, annotations(changed(values, {"tokens": {"value": "another"}})), strict=True
-        )
-    )
     assert before == annotations(values)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.helm_chart import SAMPLES, sample, sample_values, secrets_by_value
+from support.helm_chart import SAMPLES, rendered, sample, sample_values, secrets_by_value
 
 
 def test_every_container_has_a_read_only_root(release):
@@ -78,6 +78,24 @@ def test_a_secret_given_by_value_is_in_the_charts_secret_alone(name):
         if found["kind"] != "Secret":
             text = json.dumps(found)
             assert not [secret for secret in secrets if secret in text], found["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_nothing_but_the_charts_secret_depends_on_a_secret_given_by_value(name):
+    """A digest of a password, where everybody may read it, is what a guess can be compared with."""
+
+    def other(values):
+        if isinstance(values, dict):
+            return {
+                key: f"{value}x" if key == "value" and "$(" not in value else other(value)
+                for key, value in values.items()
+            }
+        return values
+
+    def visible(values):
+        return [found for found in rendered(values).objects if found["kind"] != "Secret"]
+
+    assert visible(sample_values(name)) == visible(other(sample_values(name)))
 
 
 def test_the_samples_give_secrets_both_ways():

@@ -8,7 +8,7 @@ import pytest
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
 from support.chart_processes import bundled_store, valkey_configuration
-from support.helm_chart import SAMPLES, sample
+from support.helm_chart import SAMPLES, changed, rendered, sample, sample_values
 from support.loopback_ports import free_port
 
 BUNDLED = [name for name in SAMPLES if sample(name).values["store"]["kind"] == "bundled"]
@@ -72,6 +72,19 @@ def test_the_embedded_stores_data_is_where_the_service_keeps_it():
     (pod,) = release.service_pods()
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
     assert mounts["data"] == release.settings_file()["data_dir"]
+
+
+@pytest.mark.parametrize(("given", "rendered_as"), [("", None), ("-", ""), ("fast", "fast"), ("007", "007")])
+def test_a_dash_is_no_storage_class_and_nothing_is_the_clusters(given, rendered_as):
+    for name, kind in (("all-embedded", "PersistentVolumeClaim"), ("minimal", "StatefulSet")):
+        values = changed(sample_values(name), {"store": {"persistence": {"storageClassName": given}}})
+        (found,) = rendered(values).of_kind(kind)
+        claim = (
+            found["spec"]
+            if kind == "PersistentVolumeClaim"
+            else found["spec"]["volumeClaimTemplates"][0]["spec"]
+        )
+        assert claim.get("storageClassName") == rendered_as
 
 
 def test_only_a_store_of_its_own_is_a_reason_for_a_volume(release):

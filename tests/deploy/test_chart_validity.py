@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from partialstate._version import __version__
-from support.helm_chart import CHART, NAMESPACE, SAMPLES, sample_values
+from support.helm_chart import CHART, NAMESPACE, SAMPLES, changed, sample_values
 
 OLDEST_KUBERNETES = "1.30"
 
@@ -44,18 +44,60 @@ def test_names_are_unique_within_a_kind(release):
     assert len(names) == len(set(names))
 
 
-def test_the_longest_release_name_leaves_room_for_what_kubernetes_appends():
-    """A revision's hash has 10 characters, is appended to the name with a dash, and the whole is a label of the pods."""
+def objects_of(release: str, values, namespace: str = NAMESPACE):
     with helm_python.Chart.load(CHART) as chart:
-        files = chart.render(sample_values("minimal"), name="r" * 53)
-    (found,) = (
+        chart.validate_schema(values)
+        files = chart.render(values, name=release, namespace=namespace)
+    return [
         found
         for name, text in files.items()
         if name.endswith(".yaml")
         for found in yaml.safe_load_all(text)
-        if found is not None and found["kind"] == "StatefulSet"
+        if found is not None
+    ]
+
+
+LONG = [prefix + "r" * (53 - len(prefix)) for prefix in ("", "matrix-partial-state-")]
+
+
+@pytest.mark.parametrize("release", LONG)
+def test_the_longest_release_name_leaves_room_for_what_kubernetes_appends(release):
+    """A revision's hash has 10 characters, is appended to the name with a dash, and the whole is a label of the pods."""
+    (store,) = (
+        found for found in objects_of(release, sample_values("minimal")) if found["kind"] == "StatefulSet"
     )
-    assert len(found["metadata"]["name"]) + len("-0123456789") <= 63
+    assert len(store["metadata"]["name"]) + len("-0123456789") <= 63
+
+
+@pytest.mark.parametrize("release", LONG)
+def test_long_release_names_are_not_cut_alike(release):
+    def names(release: str):
+        found = [
+            (each["kind"], each["metadata"]["name"]) for each in objects_of(release, sample_values("minimal"))
+        ]
+        assert len(found) == len(set(found))
+        return set(found)
+
+    assert not names(release) & names(release[:-1] + "s")
+
+
+@pytest.mark.parametrize("number", ["123", "1e5"])
+def test_what_looks_like_a_number_stays_text(number):
+    values = changed(
+        sample_values("external-tls"),
+        {
+            "signing": {"caCertificates": {"secret": number, "secretKey": number}},
+            "tls": {"secret": number},
+            "serviceAccount": {"name": number},
+            "image": {"tag": number},
+            "imagePullSecrets": [{"name": number}],
+            "store": {"external": {"password": {"secret": number, "secretKey": number}}},
+        },
+    )
+    for found in objects_of(number, values, namespace=number):
+        kubernetes_validate.validate(found, kubernetes_validate.latest_version(), strict=True)
+        assert found["metadata"]["namespace"] == number
+        assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == number
 
 
 def test_every_object_is_in_the_namespace_of_the_release(release):

@@ -1,9 +1,13 @@
-{{/* The start of every name; short enough for what Kubernetes appends to a StatefulSet's name in a label. */}}
+{{/*
+The start of every name; short enough for what Kubernetes appends to a StatefulSet's name in a label. What is cut off counts by its
+digest: two releases with the same first 31 characters would otherwise have one name.
+*/}}
 {{- define "matrix-partial-state.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- $name := contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) -}}
+{{- if gt (len $name) 40 -}}
+{{ $name | trunc 31 | trimSuffix "-" }}-{{ $name | sha256sum | trunc 8 }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}
+{{ $name }}
 {{- end -}}
 {{- end }}
 
@@ -31,7 +35,7 @@ app.kubernetes.io/part-of: matrix-partial-state
 {{/* What selects the pods of a component, or of the release without one. Takes {root, component}. */}}
 {{- define "matrix-partial-state.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}

@@ -45,14 +45,13 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    # Settings are read once, at start: a change of them is a new pod.
-    checksum/settings: {{ include "matrix-partial-state.settings" $root | sha256sum }}
-    checksum/secrets: {{ include "matrix-partial-state.ownSecrets" $root | sha256sum }}
+    # Settings are read once, at start: a change of them is a new pod. Not one of secrets: their digests would help to guess them.
+    checksum/settings: {{ include "matrix-partial-state.settings" $root | sha256sum | quote }}
     {{- with .component.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "matrix-partial-state.serviceAccountName" $root }}
+  serviceAccountName: {{ include "matrix-partial-state.serviceAccountName" $root | quote }}
   automountServiceAccountToken: false
   # A Service called partialstate would come as PARTIALSTATE_… variables, which are unknown settings.
   enableServiceLinks: false
@@ -65,7 +64,7 @@ spec:
   {{- end }}
   containers:
     - name: {{ .role }}
-      image: {{ include "matrix-partial-state.image" (dict "image" $root.Values.image "tag" $root.Chart.AppVersion) }}
+      image: {{ include "matrix-partial-state.image" (dict "image" $root.Values.image "tag" $root.Chart.AppVersion) | quote }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args: [serve]
       env:

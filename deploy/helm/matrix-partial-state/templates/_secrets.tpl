@@ -1,8 +1,8 @@
 {{/* Where a secret is kept: the one of the operator, or the chart's own. Takes {root, given, key}; yields name and key. */}}
 {{- define "matrix-partial-state.secretKeyRef" -}}
 {{- if .given.secret -}}
-name: {{ .given.secret }}
-key: {{ .given.secretKey }}
+name: {{ .given.secret | quote }}
+key: {{ .given.secretKey | quote }}
 {{- else -}}
 name: {{ include "matrix-partial-state.fullname" .root }}
 key: {{ .key }}
@@ -13,9 +13,9 @@ key: {{ .key }}
 {{- define "matrix-partial-state.secretFile" -}}
 {{- $ref := include "matrix-partial-state.secretKeyRef" . | fromYaml -}}
 - secret:
-    name: {{ $ref.name }}
+    name: {{ $ref.name | quote }}
     items:
-      - key: {{ $ref.key }}
+      - key: {{ $ref.key | quote }}
         path: {{ .path }}
 {{- end }}
 

@@ -87,7 +87,7 @@
 {{- end }}
 {{- with .Values.tls.secret }}
 - secret:
-    name: {{ . }}
+    name: {{ . | quote }}
     items:
       - key: tls.crt
         path: tls.crt
