@@ -25,7 +25,46 @@ REFUSED = {
         "minimal", {"store": {"bundled": {"password": None}}}, "store.bundled.password must be set",
     ),
     "a password that breaks a URL": (
-        "minimal", {"store": {"bundled": {"password": {"value": "sixteen@characters/long"}}}}, "password",
+        "minimal", {"store": {"bundled": {"password": {"value": "SECRET@characters/long"}}}},
+        "store.bundled.password.value must be 16 characters",
+    ),
+    "a short password": (
+        "minimal", {"store": {"bundled": {"password": {"value": "SECRET-15-chars"}}}},
+        "store.bundled.password.value must be 16 characters",
+    ),
+    "a password that is not percent-encoded": (
+        "external-tls", {"store": {"external": {"password": {"secret": None, "secretKey": None, "value": "SECRET@"}}}},
+        "store.external.password.value must be percent-encoded",
+    ),
+    "a store's authority that its URL does not name": (
+        "external-tls", {"store": {"external": {"url": {"value": "rediss://:$(STORE_PASSWORD)@a"}}}},
+        "store.external.caCertificates and",
+    ),
+    "a store's authority that is not given": (
+        "external-tls", {"store": {"external": {"caCertificates": None}}}, "store.external.caCertificates and",
+    ),
+    "a server name that is a number": ("minimal", {"serverName": 12}, "serverName"),
+    "a server name that is none": ("minimal", {"serverName": "https://example.org"}, "serverName"),
+    "a signing homeserver without a port": (
+        "external-tls", {"signing": {"target": "synapse.example.org"}}, "/signing/target",
+    ),
+    "a signing homeserver at no port": (
+        "external-tls", {"signing": {"target": "synapse.example.org:0"}}, "/signing/target",
+    ),
+    "an unknown setting": ("minimal", {"settings": {"resync_worker": 3}}, "'resync_worker'"),
+    "a setting of another kind": ("minimal", {"settings": {"resync_workers": "three"}}, "resync_workers"),
+    "a resync that does nothing": ("minimal", {"settings": {"resync_workers": 0}}, "resync_workers must be at least 1"),
+    "a label that selects": (
+        "minimal", {"api": {"podLabels": {"app.kubernetes.io/component": "resync"}}}, "'app.kubernetes.io/component'",
+    ),
+    "an annotation of the chart's": (
+        "minimal", {"api": {"podAnnotations": {"checksum/settings": "a"}}}, "'checksum/settings'",
+    ),
+    "a Secret with an impossible name": (
+        "minimal", {"tokens": {"value": None, "secret": "My_Secret", "secretKey": "a"}}, "tokens",
+    ),
+    "connections of some years": (
+        "minimal", {"lifecycle": {"maxConnectionAgeSeconds": 604801}}, "maxConnectionAgeSeconds",
     ),
     "an external store nowhere": ("minimal", {"store": {"kind": "external"}}, "store.external.url must be set"),
     "a password without a place": (
@@ -54,3 +93,4 @@ def test_it_is_refused(sample, changes, text):
     with pytest.raises(helm_python.HelmError) as refused:
         rendered(changed(sample_values(sample), changes))
     assert text in str(refused.value)
+    assert "SECRET" not in str(refused.value)

@@ -4,12 +4,17 @@ import json
 import os
 from urllib.parse import parse_qs, urlsplit
 
+import helm_python
 import pytest
 import yaml
+from partialstate_service.domain.ids import InvalidIdError, parse_server_name
 from partialstate_service.settings import PREFIX, Settings, load_settings
-from support.helm_chart import CHART, SAMPLES, Release, rendered, sample, sample_values
+from partialstate_service.store.urls import UnsuitableStoreError, parse_store_url
+from pydantic import ValidationError
+from support.helm_chart import CHART, SAMPLES, Release, changed, rendered, sample, sample_values
 
 FILES = "/etc/matrix-partial-state/"
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 
 @pytest.fixture
@@ -101,20 +106,106 @@ def test_settings_of_the_operator_reach_the_service(loaded):
     assert settings.max_send_join_bytes == 512 * 1024 * 1024
 
 
-def test_the_schema_reserves_exactly_the_settings_that_the_chart_makes():
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    reserved = set(schema["properties"]["settings"]["propertyNames"]["not"]["enum"])
+def test_the_schema_knows_exactly_the_settings_that_the_chart_does_not_make():
     made = {"store_url", "role"}
     for name in SAMPLES:
         values = sample_values(name) | {"settings": {}}
         made |= set(rendered(values).settings_file())
-    assert reserved == made
+    assert set(SCHEMA["properties"]["settings"]["properties"]) == set(Settings.model_fields) - made
 
 
-def test_the_schema_reserves_only_settings_that_there_are():
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    reserved = set(schema["properties"]["settings"]["propertyNames"]["not"]["enum"])
-    assert reserved <= set(Settings.model_fields)
+NUMBERS = (-1, 0, 1e-9, 0.001, 0.5, 1, 1000, 1001, 10**9, 10**9 + 1, 2**31 - 1, 2**31, 1e300)
+VALUES = (*NUMBERS, True, "info", "stable", "loud", [], ["matrix.org"], ["fd00::/8"], ["10.0.0.0/8"], ["a b"])
+
+
+@pytest.mark.parametrize("setting", SCHEMA["properties"]["settings"]["properties"])
+def test_the_schema_and_the_service_agree_on_what_a_setting_may_be(setting, monkeypatch):
+    """The chart is stricter only where the service takes one kind for another, such as true for 1."""
+    for name in os.environ:
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    numeric = type(Settings.model_fields[setting].default) in (int, float)
+    with helm_python.Chart.load(CHART) as chart:
+        for value in VALUES:
+            by_chart = accepted(
+                lambda: chart.validate_schema(sample_values("minimal") | {"settings": {setting: value}}),  # noqa: B023
+                helm_python.HelmError,
+            )
+            by_service = accepted(
+                lambda: Settings(server_name="a", role="api", **{setting: value}),  # noqa: B023
+                ValidationError,
+            )
+            exact = numeric and type(value) in (int, float)
+            assert by_chart == by_service if exact else by_chart <= by_service, value
+
+
+def accepted(act, refusal) -> bool:
+    try:
+        act()
+    except refusal:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("example.org", True),
+        ("example.org:8448", True),
+        ("1.2.3.4:65535", True),
+        ("[::1]:1", True),
+        ("example.org:65536", False),
+        ("https://example.org", False),
+        ("example.org ", False),
+        ("@user:example.org", False),
+        ("a" * 256, False),
+    ],
+)
+def test_the_schema_and_the_service_agree_on_server_names(name, is_one):
+    with helm_python.Chart.load(CHART) as chart:
+        values = sample_values("minimal") | {"serverName": name}
+        assert accepted(lambda: chart.validate_schema(values), helm_python.HelmError) == is_one
+    assert accepted(lambda: parse_server_name(name), InvalidIdError) == is_one
+
+
+# The sample has a password of its own and an authority; these have neither.
+URLS = [
+    "redis://store.example",
+    "redis://u:p%40w@store.example:1/3",
+    "redis://:pw@[::1]:6380?db=2",
+    "unix:///run/store.sock?db=1",
+    "redis+sentinel://a,b:1/main/4?sentinel_username=u&sentinel_password=p",
+    "redis+cluster://a,b:65535",
+    "rediss://u:p@a?ssl_check_hostname=false",
+    "http://SECRETS@a",
+    "SECRETS@a",
+    "redis://:SECRETS@SECRETS@a",
+    "redis://u:1/SECRETS@a",
+    "redis://u:1?SECRETS@a",
+    "redis://a:0",
+    "redis://a:65536",
+    "redis://a:",
+    "redis://a,b",
+    "redis://a/1/2",
+    "redis://a b",
+    "redis+sentinel://a",
+    "redis+cluster://a/1",
+    "redis://a?timeout=5",
+    "redis://a?ssl_check_hostname=false",
+    "unix://run/store.sock",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_the_chart_and_the_service_agree_on_the_stores_url(url):
+    values = changed(sample_values("all-external"), {"store": {"external": {"url": None}}})
+    values = changed(values, {"store": {"external": {"url": {"value": url}}}})
+    if accepted(lambda: parse_store_url(url), UnsuitableStoreError):
+        rendered(values)
+        return
+    with pytest.raises(helm_python.HelmError, match=r"store\.external\.url\.value") as refused:
+        rendered(values)
+    assert "SECRETS" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +213,6 @@ def test_the_schema_reserves_only_settings_that_there_are():
     [("drainSeconds", "drain_grace_s"), ("maxConnectionAgeSeconds", "max_connection_age_s")],
 )
 def test_what_the_chart_lets_through_is_not_refused_by_the_service(value, setting):
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    allowed = schema["properties"]["lifecycle"]["properties"][value]
+    allowed = SCHEMA["properties"]["lifecycle"]["properties"][value]
     bounds = Settings.model_json_schema()["properties"][setting]
     assert allowed["maximum"] == bounds["maximum"]

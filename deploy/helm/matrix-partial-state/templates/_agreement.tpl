@@ -1,4 +1,4 @@
-{{/* Refuses values that the schema cannot refuse because they contradict each other. */}}
+{{/* Refuses values that the schema cannot refuse because they contradict each other, or must not because its errors would show secrets. */}}
 {{- define "matrix-partial-state.agreement" -}}
 {{- $values := .Values -}}
 {{- if eq (empty .Values.signing.key) (empty .Values.signing.target) -}}
@@ -10,6 +10,9 @@
 {{- if and .Values.signing.target (not .Values.signing.caCertificates) (not .Values.allowInsecure) -}}
 {{- fail "signing.target needs signing.caCertificates, or allowInsecure if the network protects it" -}}
 {{- end -}}
+{{- if and (eq .Values.mode "split") (eq (dig "resync_workers" 1 .Values.settings | int) 0) -}}
+{{- fail "settings.resync_workers must be at least 1 with mode split, whose pods of resync do nothing else" -}}
+{{- end -}}
 {{- if and .Values.tls.requireClientCertificate (not .Values.tls.secret) -}}
 {{- fail "tls.requireClientCertificate needs tls.secret" -}}
 {{- end -}}
@@ -17,11 +20,19 @@
 {{- if and (eq .kind "bundled") (not .bundled.password) -}}
 {{- fail "store.bundled.password must be set" -}}
 {{- end -}}
+{{- with and (eq .kind "bundled") .bundled.password.value -}}
+{{- if not (regexMatch "^[A-Za-z0-9._~-]{16,}$" .) -}}
+{{- fail "store.bundled.password.value must be 16 characters or more of letters, digits and -._~, because it becomes part of a URL" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .kind "external") (not .external.url) -}}
 {{- fail "store.external.url must be set" -}}
 {{- end -}}
 {{- if and (eq .kind "external") (ne (empty .external.password) (not (contains "$(STORE_PASSWORD)" (.external.url.value | default "")))) -}}
 {{- fail "store.external.password and $(STORE_PASSWORD) in store.external.url.value belong together" -}}
+{{- end -}}
+{{- if eq .kind "external" -}}
+{{- include "matrix-partial-state.storeUrlAgreement" .external -}}
 {{- end -}}
 {{- if eq .kind "embedded" -}}
 {{- if or (ne $values.mode "all") (ne (int $values.all.replicas) 1) $values.all.autoscaling.enabled -}}
