@@ -17,7 +17,7 @@ from support.service_processes import service_environment, service_process
 from support.store_server import running_server, servers_here
 
 LIVENESS = health_pb2.HealthCheckRequest()
-READINESS = health_pb2.HealthCheckRequest(service="partialstate.v1.CheckService")
+READINESS = "partialstate.v1.CheckService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 LIST = rooms.ListPartialRoomsRequest()
@@ -27,10 +27,10 @@ _TURN_S = 30
 class Caller:
     """A client of a service: its API, its liveness, and each change of its readiness."""
 
-    def __init__(self, api: Api, channel: grpc.aio.Channel) -> None:
+    def __init__(self, api: Api, channel: grpc.aio.Channel, readiness: str) -> None:
         self.api = api
         self._health = health_pb2_grpc.HealthStub(channel)
-        self._readiness = self._health.Watch(READINESS)
+        self._readiness = self._health.Watch(health_pb2.HealthCheckRequest(service=readiness))
 
     async def turns(self, status: int) -> None:
         """Return when readiness has turned to *status*."""
@@ -43,9 +43,9 @@ class Caller:
 
 
 @asynccontextmanager
-async def caller(address: str) -> AsyncIterator[Caller]:
+async def caller(address: str, readiness: str = READINESS) -> AsyncIterator[Caller]:
     async with grpc.aio.insecure_channel(address) as channel:
-        yield Caller(connected(None, address, channel), channel)
+        yield Caller(connected(None, address, channel), channel, readiness)
 
 
 def servers_of(data: Path) -> list[int]:
@@ -112,6 +112,18 @@ async def test_a_service_outlives_its_store(tmp_path):
                 await client.turns(SERVING)
                 room = (await client.api.rooms.ListPartialRooms(LIST)).rooms[0]
             assert room.generation == registered.generation
+
+
+async def test_a_service_that_only_resyncs_is_ready_as_long_as_its_store_is_there(tmp_path):
+    store = tmp_path / "store"
+    environment = service_environment(tmp_path, STORE_URL=f"unix://{store}/store.sock", ROLE="resync")
+    async with service_process(environment) as running, caller(running.address, "ready") as client:
+        await client.turns(NOT_SERVING)
+        with running_server(servers_here()[0], store):
+            await client.turns(SERVING)
+        await client.turns(NOT_SERVING)
+        assert await client.is_live()
+        assert await running.end(signal.SIGTERM) == 0
 
 
 @needs_proc

@@ -1,10 +1,9 @@
 """Pods start, answer probes, scale and end as the service needs it."""
 
-from partialstate.v1 import check_service_pb2
+from partialstate_service.rpc.health import READINESS
 from partialstate_service.store.settings import StoreSettings
 from support.helm_chart import changed, rendered, sample, sample_values
 
-CHECK_SERVICE = check_service_pb2.DESCRIPTOR.services_by_name["CheckService"].full_name
 EMBEDDED_STOP_S = StoreSettings.__dataclass_fields__["stop_grace_s"].default
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
@@ -46,12 +45,12 @@ def test_health_is_told_beside_tls_only(release):
     assert ("health_listen" in settings) == ("tls_cert_file" in settings)
 
 
-def test_only_readiness_depends_on_whether_checks_are_answered(release):
+def test_only_readiness_depends_on_the_store(release):
+    """A restart would heal no store."""
     for pod in release.service_pods():
         (container,) = pod["spec"]["containers"]
         asked = {probe: container[probe]["grpc"].get("service", "") for probe in PROBES}
-        answers = container["name"] != "resync"
-        assert asked == dict.fromkeys(PROBES, "") | {"readinessProbe": CHECK_SERVICE if answers else ""}
+        assert asked == dict.fromkeys(PROBES, "") | {"readinessProbe": READINESS}
 
 
 def test_a_pod_may_wait_for_its_store_longer_than_the_service_does(release):

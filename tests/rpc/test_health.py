@@ -16,6 +16,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 PROCESS = health_pb2.HealthCheckRequest()
+READY = health_pb2.HealthCheckRequest(service="ready")
 CHECKS = health_pb2.HealthCheckRequest(service="partialstate.v1.CheckService")
 
 
@@ -86,7 +87,7 @@ async def test_every_kind_of_call_is_refused_without_a_store(server, requests):
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
-async def test_a_server_of_health_only_has_no_services():
+async def test_a_server_of_health_only_has_no_services_but_is_ready_or_not():
     config = ServerConfig(listen="127.0.0.1:0", health_only=True)
     async with api_server(config, Metrics()) as server, grpc.aio.insecure_channel(server.address) as channel:
         await server.start()
@@ -95,6 +96,9 @@ async def test_a_server_of_health_only_has_no_services():
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await health.Check(CHECKS)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert (await health.Check(READY)).status == NOT_SERVING
+        server.set_ready(ready=True)
+        assert (await health.Check(READY)).status == SERVING
 
 
 async def test_probes_without_tls_learn_health_and_nothing_else(tmp_path):

@@ -13,6 +13,8 @@ from partialstate_service.rpc.grpc_types import Context
 SERVICE = pb.DESCRIPTOR.services_by_name["Health"].full_name
 PROCESS = ""
 """The name under which the process is asked for: SERVING from its first answer to its last."""
+READINESS = "ready"
+"""The name under which every process tells what its services would, also one that has none: whether its store is within reach."""
 
 _SERVING = pb.HealthCheckResponse.SERVING
 _NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
@@ -21,11 +23,11 @@ _NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
 class Health(pb_grpc.HealthServicer):  # type: ignore[misc]  # has no stubs
     """Liveness and readiness, which must not be confused: a restart heals no store.
 
-    The process (`PROCESS`) is live as long as it can say so. The services are ready together, when calls of them can succeed.
+    The process (`PROCESS`) is live as long as it can say so. The services and `READINESS` are ready together, when calls can succeed.
     """
 
     def __init__(self, services: Iterable[str]) -> None:
-        self._services = frozenset(services)
+        self._services = frozenset((READINESS, *services))
         self._ready = False
         self._draining = False
         self._changed = asyncio.Event()

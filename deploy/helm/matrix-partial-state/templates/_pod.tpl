@@ -91,8 +91,7 @@ spec:
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe:
-        {{- $service := eq .role "resync" | ternary "" "partialstate.v1.CheckService" }}
-        {{- include "matrix-partial-state.probe" (dict "root" $root "service" $service) | nindent 8 }}
+        {{- include "matrix-partial-state.probe" (dict "root" $root "service" "ready") | nindent 8 }}
         periodSeconds: 5
         timeoutSeconds: 2
         failureThreshold: 2
