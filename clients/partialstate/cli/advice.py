@@ -3,18 +3,24 @@
 from partialstate import errors
 from partialstate.errors import ErrorReason, PartialStateError
 
+_LIST_AGAIN = {
+    "watch": "begin anew without --after",
+    "reconcile": "list the homeserver's rooms anew, with a new --token or none",
+    "check": "ask without --at-least-as-fresh, or with a state_token of now",
+}
 
-def advice(error: PartialStateError, target: str) -> str:
-    """Return one line: what went wrong, and what to do."""
+
+def advice(error: PartialStateError, target: str, command: str) -> str:
+    """Return one line: what went wrong in *command*, and what to do."""
     if isinstance(error, errors.UnavailableError) and error.reason is ErrorReason.UNKNOWN:
         return (
             f"cannot reach the service at {target}: does it run there? (--target, --ca-file) {error.message}"
         )
-    remedy = _remedy(error)
+    remedy = _remedy(error, command)
     return f"{error.message.rstrip('.')}: {remedy}" if remedy else error.message
 
 
-def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911 - one line per error
+def _remedy(error: PartialStateError, command: str) -> str:  # noqa: C901, PLR0911 - one line per error
     match error:
         case errors.NotReconciledError():
             return "tell it the rooms that the homeserver holds as partial (`partialstate reconcile`)"
@@ -35,7 +41,7 @@ def _remedy(error: PartialStateError) -> str:  # noqa: C901, PLR0911 - one line 
         case errors.PositionOutOfRangeError():
             return f"the log ends at {error.log_position}"
         case errors.ListAgainError():
-            return "list the rooms anew, and begin from there: without --after, or with a new --token"
+            return _LIST_AGAIN.get(command, "repeat the command")
         case errors.ServiceDefectError() if request_id := error.facts.get("request_id"):
             return f"the service's log has more under {request_id}"
         case _:

@@ -66,8 +66,8 @@ async def check(
 ) -> ExitCode:
     """Ask whether a federation request can be answered; the exit code tells the verdict.
 
-    Without an answer (exit code 7) what is printed is what the frontend does then. A call that is refused itself (8, 9) is no
-    decision either; the standard error says why.
+    Without an answer (exit code 7) what is printed is what the frontend does then. A check that is itself refused (6, 8, 9)
+    is no decision either: nothing is printed, and the standard error says why.
     """
     found = (
         ()
@@ -115,7 +115,7 @@ def _text(decision: Decision) -> str:
     if (error := decision.error) is not None:
         lines.append(f"answer {error.http_status} {error.errcode}: {error.error}")
     if (error := decision.error_instead_of_forbidden) is not None:
-        lines.append(f"instead of M_FORBIDDEN: {error.http_status} {error.errcode}: {error.error}")
+        lines.append(f"instead of your own refusal: {error.http_status} {error.errcode}: {error.error}")
     if decision.visible_event_ids:
         lines.append("show " + " ".join(decision.visible_event_ids))
     if decision.walk_from_event_ids:

@@ -10,7 +10,8 @@ from partialstate.events import Pdu, event_json
 from partialstate.reconciliation import HeldRoom
 from partialstate.recording import PartialEvent, ProvisionalVerdict, SentEvent
 
-_MAX_INTEGER = 2**63
+MAX_INTEGER = 2**63 - 1
+"""The largest number that the API carries."""
 
 
 class InputError(Exception):
@@ -36,9 +37,10 @@ def read_text(path: str) -> str:
         raise InputError(f"{path} is not text in UTF-8") from error
 
 
-def read_object(path: str) -> dict[str, Any]:
-    """Return the JSON object in a file."""
-    return _object(_parse(read_text(path), path), path)
+def read_event(path: str) -> tuple[dict[str, Any], bytes]:
+    """Return the event in a file, also as the API takes it."""
+    event = _object(_parse(read_text(path), path), path)
+    return event, _event_json(event, path)
 
 
 def read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
@@ -69,10 +71,10 @@ def pdu(value: Any, where: str) -> Pdu:
     """Return an event: itself, or `{"pdu", "event_id"}`."""
     content = _object(value, where)
     if "pdu" in content:
-        return Pdu(event_json(_object(content["pdu"], where)), _text(content, "event_id", where))
+        return Pdu(_event_json(_object(content["pdu"], where), where), _text(content, "event_id", where))
     # Room versions 1 and 2 have the id in the event; later ones compute it.
-    event_id = content.get("event_id", "")
-    return Pdu(event_json(content), event_id if isinstance(event_id, str) else "")
+    has_id = isinstance(content.get("event_id"), str)
+    return Pdu(_event_json(content, where), _text(content, "event_id", where) if has_id else "")
 
 
 def sent_event(value: Any, where: str) -> SentEvent:
@@ -95,17 +97,17 @@ def candidate(value: Any, where: str) -> Candidate:
 def held_room(value: Any, where: str) -> HeldRoom:
     """Return a room that the homeserver holds: its id, or an object with the fields of `HeldRoom`."""
     if isinstance(value, str):
-        return HeldRoom(value)
+        return HeldRoom(_unicode(value, "the room's id", where))
     content = _object(value, where)
     _known(content, set(HeldRoom.__dataclass_fields__), where)
     position = content.get("device_list_position")
-    if position is not None and (type(position) is not int or abs(position) >= _MAX_INTEGER):
+    if position is not None and (type(position) is not int or abs(position) > MAX_INTEGER):
         raise InputError(f"{where}: device_list_position must be an integer of 64 bits")
     join_event = content.get("join_event")
     return HeldRoom(
         room_id=_text(content, "room_id", where),
         room_version=_text(content, "room_version", where),
-        join_event=b"" if join_event is None else event_json(_object(join_event, where)),
+        join_event=b"" if join_event is None else _event_json(_object(join_event, where), where),
         joined_via=_text(content, "joined_via", where),
         servers=_texts(content, "servers", where),
         non_member_state=tuple(pdu(event, where) for event in _list(content, "non_member_state", where)),
@@ -120,8 +122,19 @@ def held_room(value: Any, where: str) -> HeldRoom:
 def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{where}: not JSON: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{where}: nested too deeply") from error
+
+
+def _event_json(event: dict[str, Any], where: str) -> bytes:
+    try:
+        return event_json(event)
+    except ValueError as error:
+        raise InputError(f"{where}: a number is not finite: JSON has no such") from error
+    except RecursionError as error:
+        raise InputError(f"{where}: nested too deeply") from error
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
@@ -139,7 +152,15 @@ def _text(content: dict[str, Any], name: str, where: str) -> str:
     value = content.get(name, "")
     if not isinstance(value, str):
         raise InputError(f"{where}: {name} must be a text")
-    return value
+    return _unicode(value, name, where)
+
+
+def _unicode(text: str, name: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: {name} is not Unicode (a lone surrogate)") from error
+    return text
 
 
 def _list(content: dict[str, Any], name: str, where: str) -> list[Any]:
@@ -153,4 +174,4 @@ def _texts(content: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     values = _list(content, name, where)
     if not all(isinstance(value, str) for value in values):
         raise InputError(f"{where}: {name} must be a list of texts")
-    return tuple(values)
+    return tuple(_unicode(value, name, where) for value in values)

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from partialstate.cli.exit_codes import ExitCode
-from partialstate.cli.inputs import held_room, read_bytes, read_json_lines, read_object
+from partialstate.cli.inputs import MAX_INTEGER, held_room, read_bytes, read_event, read_json_lines
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.rooms_commands import Generation, Room, current_generation
 from partialstate.cli.session import Session, command
 from partialstate.consistency import StateToken
-from partialstate.events import event_json
 from partialstate.joins import PartialJoin, ResyncPriority
 from partialstate.reconciliation import ReconciledRoom
 
@@ -44,18 +43,21 @@ async def register(
         bool, typer.Option(help="Whether the request had omit_members=true.")
     ] = True,
     device_list_position: Annotated[
-        int | None, typer.Option(help="The homeserver's device-list position at the join.")
+        int | None,
+        typer.Option(
+            min=-MAX_INTEGER, max=MAX_INTEGER, help="The homeserver's device-list position at the join."
+        ),
     ] = None,
     priority: Annotated[
         PriorityChoice, typer.Option(case_sensitive=False, help="How urgent the resync is.")
     ] = PriorityChoice.NORMAL,
 ) -> None:
     """Make a room partial, from a saved send_join response."""
-    event = read_object(join_event)
+    event, event_bytes = read_event(join_event)
     join = PartialJoin(
         room_id=room or str(event.get("room_id", "")),
         room_version=room_version,
-        join_event=event_json(event),
+        join_event=event_bytes,
         joined_via=via,
         omit_members_requested=omit_members_requested,
         device_list_position=device_list_position,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from partialstate.cli.inputs import InputError
+from partialstate.cli.inputs import MAX_INTEGER, InputError
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.record_lines import record_lines
 from partialstate.cli.rooms_commands import Generation, Room, current_generation
@@ -13,7 +13,9 @@ from partialstate.cli.session import Session, command
 from partialstate.recovered_state import LogEnd
 from partialstate.recovered_states import RecoveredStates
 
-Position = Annotated[int, typer.Option(min=0, help="A position in the log, as `state` printed it.")]
+Position = Annotated[
+    int, typer.Option(min=0, max=MAX_INTEGER, help="A position in the log, as `state` printed it.")
+]
 
 
 def add_recovered_commands(app: typer.Typer) -> None:
@@ -27,7 +29,9 @@ async def state(
     session: Session,
     room: Room,
     generation: Generation = None,
-    after: Annotated[int, typer.Option(min=0, metavar="POSITION", help="Only what lies beyond it.")] = 0,
+    after: Annotated[
+        int, typer.Option(min=0, max=MAX_INTEGER, metavar="POSITION", help="Only what lies beyond it.")
+    ] = 0,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on as the log grows, until the room's partial state ends.")
     ] = False,

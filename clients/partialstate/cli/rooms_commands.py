@@ -9,6 +9,7 @@ import typer
 
 from partialstate.changes import Bookmark, RoomChanged, RoomEnded
 from partialstate.cli import json_shapes
+from partialstate.cli.inputs import MAX_INTEGER
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.resync_view import ResyncView, age_text, moment_text, progress_text
 from partialstate.cli.session import Session, command
@@ -19,7 +20,11 @@ from partialstate.rooms import PartialRoom, RoomSnapshot, RoomStatus
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="The room's id (quote it: '!a:b').")]
 Generation = Annotated[
     int | None,
-    typer.Option(min=1, help="The generation that is meant. (default: the current one, or else the last)"),
+    typer.Option(
+        min=1,
+        max=MAX_INTEGER,
+        help="The generation that is meant. (default: the current one, or else the last)",
+    ),
 ]
 
 

@@ -103,10 +103,15 @@ class ConnectionOptions:
                 case [first, *_] if first.startswith("#"):
                     continue
                 case [token] if ":" not in token:
-                    return token
+                    return self._sendable(token)
                 case [_, token]:
-                    return token
+                    return self._sendable(token)
         raise InputError(f"{self.token_file} holds no token")
+
+    def _sendable(self, token: str) -> str:
+        if not (token.isascii() and token.isprintable()):
+            raise InputError(f"{self.token_file}: a token is of printable ASCII characters")
+        return token
 
     def _deadlines(self) -> Deadlines:
         if self.timeout is None:
@@ -134,7 +139,7 @@ def command(app: typer.Typer, name: str) -> Callable[[_Command], _Command]:
             options = ConnectionOptions(
                 **{field.name: arguments.pop(field.name) for field in fields(ConnectionOptions)}
             )
-            raise typer.Exit(_run(options, lambda session: function(session, **arguments)))
+            raise typer.Exit(_run(name, options, lambda session: function(session, **arguments)))
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
@@ -146,7 +151,9 @@ def command(app: typer.Typer, name: str) -> Callable[[_Command], _Command]:
     return register
 
 
-def _run(options: ConnectionOptions, work: Callable[[Session], Awaitable[ExitCode | None]]) -> ExitCode:
+def _run(
+    name: str, options: ConnectionOptions, work: Callable[[Session], Awaitable[ExitCode | None]]
+) -> ExitCode:
     async def connected() -> ExitCode:
         async with options.client() as client:
             return await work(Session(client, Output(as_json=options.json), options.target)) or ExitCode.OK
@@ -157,20 +164,30 @@ def _run(options: ConnectionOptions, work: Callable[[Session], Awaitable[ExitCod
         if options.json:
             print(json_shapes.line(json_shapes.error(error)), file=sys.stderr)
         else:
-            print(f"partialstate: {plain(advice(error, options.target))}", file=sys.stderr)
+            print(f"partialstate: {plain(advice(error, options.target, name))}", file=sys.stderr)
         return of_error(error)
     except InputError as error:
         return _wrong_usage(options, str(error))
-    except (ValueError, RecursionError) as error:
-        # A number beyond 64 bits, a text that is not Unicode, JSON that no event has: nothing of it was sent.
-        return _wrong_usage(options, f"something that was given cannot be sent: {error}")
+    except UnicodeEncodeError as error:
+        return _not_encoded(options, error)
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise  # whoever read it has seen enough
-        print(f"partialstate: cannot write the output: {error.strerror}", file=sys.stderr)
-        return ExitCode.DEFECT
+        return _unwritable(error.strerror)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+
+
+def _not_encoded(options: ConnectionOptions, error: UnicodeEncodeError) -> ExitCode:
+    if error.encoding != "utf-8":  # the standard output's: all that is sent is UTF-8
+        return _unwritable(f"{error.encoding} has no {error.object[error.start]!a}")
+    # What is not UTF-8 on the command line comes as surrogates; a path may be such, nothing else.
+    return _wrong_usage(options, f"{error.object!a} is not text in UTF-8")
+
+
+def _unwritable(why: str | None) -> ExitCode:
+    print(f"partialstate: cannot write the output: {why}", file=sys.stderr)
+    return ExitCode.DEFECT
 
 
 def _wrong_usage(options: ConnectionOptions, text: str) -> ExitCode:

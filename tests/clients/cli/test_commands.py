@@ -1,5 +1,6 @@
 """Every command against a scripted service: what it sends, what it prints, and how it exits."""
 
+import inspect
 import json
 
 import grpc
@@ -7,6 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from partialstate import __version__
 from partialstate.cli.app import app
+from partialstate.cli.check_command import check
 from partialstate.v1 import check_service_pb2 as check_pb
 from partialstate.v1 import recovered_state_service_pb2 as recovered_pb
 from partialstate.v1 import rooms_service_pb2 as rooms_pb
@@ -521,9 +523,39 @@ def test_watch_from_a_token_that_is_too_old_exits(fake, run):
     fake.on("Watch", failing(grpc.StatusCode.OUT_OF_RANGE, "TOKEN_TOO_OLD", "too old"))
     result = run("watch", "--after", "t0")
     assert result.exit_code == 6
-    assert result.stderr == (
-        "partialstate: too old: list the rooms anew, and begin from there: without --after, or with a new --token\n"
-    )
+    assert result.stderr == "partialstate: too old: begin anew without --after\n"
+
+
+@pytest.mark.parametrize(
+    ("rpc", "arguments", "option"),
+    [
+        ("ReconcileRooms", ("reconcile", "-", "--token", "t0"), "--token"),
+        ("Check", (*CHECK, "--at-least-as-fresh", "t0"), "--at-least-as-fresh"),
+    ],
+)
+def test_the_advice_on_a_foreign_token_names_an_option_of_the_command(fake, run, rpc, arguments, option):
+    fake.on(rpc, failing(grpc.StatusCode.FAILED_PRECONDITION, "FOREIGN_TOKEN"))
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (6, "")
+    assert option in result.stderr
+    assert "--after" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "exit_code"),
+    [
+        ("FAILED_PRECONDITION", "FOREIGN_TOKEN", 6),
+        ("INVALID_ARGUMENT", "INVALID_FIELD", 8),
+        ("RESOURCE_EXHAUSTED", "TOO_LARGE", 8),
+        ("PERMISSION_DENIED", "PERMISSION_DENIED", 9),
+    ],
+)
+def test_a_check_that_is_itself_refused_prints_nothing_as_its_help_says(fake, run, code, reason, exit_code):
+    fake.on("Check", failing(grpc.StatusCode[code], reason))
+    result = run(*CHECK)
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert result.stderr.count("\n") == 1
+    assert str(exit_code) in (inspect.getdoc(check) or "")
 
 
 @pytest.mark.parametrize(
