@@ -118,7 +118,10 @@ class Decision:
     error: ErrorResponse | None = None
     """The error to relay; set exactly with REFUSE."""
     error_instead_of_forbidden: ErrorResponse | None = None
-    """With PROCEED: what to return in place of the frontend's own M_FORBIDDEN."""
+    """With PROCEED: what to return in place of the frontend's own refusal.
+
+    That is M_FORBIDDEN for a join, and for a hierarchy the 404 of an inaccessible room.
+    """
     visible_event_ids: tuple[str, ...] = ()
     """With ANSWER_FILTERED: the candidates to show, in their order. The rest is omitted, not redacted."""
     walk_from_event_ids: tuple[str, ...] = ()
