@@ -16,8 +16,11 @@ def advice(error: PartialStateError, target: str, command: str) -> str:
         return (
             f"cannot reach the service at {target}: does it run there? (--target, --ca-file) {error.message}"
         )
+    message = error.message
+    if isinstance(error, errors.ListAgainError):  # the service cannot know for which command it says that
+        message = message.removesuffix(": list again")
     remedy = _remedy(error, command)
-    return f"{error.message.rstrip('.')}: {remedy}" if remedy else error.message
+    return f"{message.rstrip('.')}: {remedy}" if remedy else message
 
 
 def _remedy(error: PartialStateError, command: str) -> str:  # noqa: C901, PLR0911 - one line per error
