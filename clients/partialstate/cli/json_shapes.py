@@ -68,6 +68,11 @@ def usage_error(message: str) -> dict[str, Any]:
     return {"error": {"status": "INVALID_ARGUMENT", "reason": "USAGE", "message": message, "facts": {}}}
 
 
+def output_error(message: str) -> dict[str, Any]:
+    """Return what is wrong with the output, in the shape of `error`; the service may have done what it was asked."""
+    return {"error": {"status": "UNKNOWN", "reason": "OUTPUT", "message": message, "facts": {}}}
+
+
 def line(value: Any) -> str:
     """Return one line of JSON; ASCII, so that nothing in it can steer a terminal."""
     return json.dumps(value, separators=(",", ":"))

@@ -8,7 +8,7 @@ import typer
 
 from partialstate._version import __version__
 from partialstate.cli.exit_codes import ExitCode
-from partialstate.cli.json_shapes import line
+from partialstate.cli.output import Output
 
 _SERVICE = "partialstate_service"
 
@@ -26,7 +26,7 @@ def version(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the version."""
-    print(line({"version": __version__}) if as_json else __version__)
+    Output(as_json).result({"version": __version__}, __version__)
 
 
 def demo(context: typer.Context) -> None:

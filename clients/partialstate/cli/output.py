@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from partialstate.cli.json_shapes import line
+from partialstate.cli.standard_streams import flush_output, writing
 
 _WIDER_THAN_ANY_ROW = 10_000
 
@@ -42,16 +43,18 @@ class Output:
 
     def json_line(self, shaped: Any) -> None:
         """Print one line of JSON."""
-        sys.stdout.write(line(shaped) + "\n")
+        with writing():
+            sys.stdout.write(line(shaped) + "\n")
 
     def flush(self) -> None:
         """Hand on what was printed: a reader may wait for it."""
-        sys.stdout.flush()
+        flush_output()
 
     def text(self, text: str) -> None:
         """Print lines for people."""
-        for part in text.split("\n"):
-            self.console.print(Text(plain(part)))
+        with writing():
+            for part in text.split("\n"):
+                self.console.print(Text(plain(part)))
 
     def facts(self, facts: Mapping[str, object]) -> None:
         """Print names with their values, one per line."""
@@ -66,7 +69,8 @@ class Output:
             table.add_column(column, overflow="fold")  # an id that is cut short names nothing
         for row in rows:
             table.add_row(*(Text(plain(str(cell))) for cell in row))
-        self.console.print(table, soft_wrap=False)
+        with writing():
+            self.console.print(table, soft_wrap=False)
 
 
 def plain(text: str) -> str:

@@ -1,7 +1,6 @@
 """Commands that talk to the service: their common options, their client, their output and their errors."""
 
 import asyncio
-import errno
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
@@ -169,25 +168,10 @@ def _run(
     except InputError as error:
         return _wrong_usage(options, str(error))
     except UnicodeEncodeError as error:
-        return _not_encoded(options, error)
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # whoever read it has seen enough
-        return _unwritable(error.strerror)
+        # What is not UTF-8 on the command line comes as surrogates; a path may be such, nothing else.
+        return _wrong_usage(options, f"{error.object!a} is not text in UTF-8")
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-
-
-def _not_encoded(options: ConnectionOptions, error: UnicodeEncodeError) -> ExitCode:
-    if error.encoding != "utf-8":  # the standard output's: all that is sent is UTF-8
-        return _unwritable(f"{error.encoding} has no {error.object[error.start]!a}")
-    # What is not UTF-8 on the command line comes as surrogates; a path may be such, nothing else.
-    return _wrong_usage(options, f"{error.object!a} is not text in UTF-8")
-
-
-def _unwritable(why: str | None) -> ExitCode:
-    print(f"partialstate: cannot write the output: {why}", file=sys.stderr)
-    return ExitCode.DEFECT
 
 
 def _wrong_usage(options: ConnectionOptions, text: str) -> ExitCode:

@@ -534,7 +534,9 @@ def test_watch_from_a_token_that_is_too_old_exits(fake, run):
     ],
 )
 def test_the_advice_on_a_foreign_token_names_an_option_of_the_command(fake, run, rpc, arguments, option):
-    fake.on(rpc, failing(grpc.StatusCode.FAILED_PRECONDITION, "FOREIGN_TOKEN", "of another store: list again"))
+    fake.on(
+        rpc, failing(grpc.StatusCode.FAILED_PRECONDITION, "FOREIGN_TOKEN", "of another store: list again")
+    )
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (6, "")
     assert option in result.stderr

@@ -1,17 +1,11 @@
 """Whatever is typed or in a file, the command line says in one line what is wrong with it."""
 
-import io
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import grpc
 import pytest
 from partialstate.cli.app import app
 from partialstate.v1 import recovered_state_service_pb2 as recovered_pb
-from partialstate.v1 import rooms_service_pb2 as rooms_pb
 from partialstate.v1 import types_pb2
 from support.fake_service import FakeService, answering, failing, streaming
 from typer.testing import CliRunner
@@ -106,40 +100,3 @@ def test_what_the_service_sends_is_never_called_wrong_usage(fake):
     fake.on("StreamRecoveredState", streaming(event))
     arguments = ["state", "!r:a", "--target", fake.target, "--generation", "1"]
     assert CliRunner().invoke(app, arguments).exit_code == 1
-
-
-def shell(fake: FakeService, *arguments: str, stdout: io.IOBase, **environment: str) -> tuple[int, str]:
-    """Run a command line as a process whose output goes to *stdout*; return how it ended and what it says."""
-    ended = subprocess.run(
-        (sys.executable, "-m", "partialstate.cli", *arguments, "--target", fake.target),
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-        timeout=60,
-        check=False,
-    )
-    return ended.returncode, ended.stderr
-
-
-def one_room(room_id: str) -> rooms_pb.ListPartialRoomsResponse:
-    return rooms_pb.ListPartialRoomsResponse(rooms=[rooms_pb.PartialRoom(room_id=room_id, generation=1)])
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [("rooms",), ("rooms", "--json"), ("confirm-join", "!r:a", "--json")])
-def test_a_full_disk_is_one_line(fake, arguments):
-    fake.on("ListPartialRooms", answering(one_room("!r:a")))
-    fake.on("GetPartialRoom", answering(rooms_pb.GetPartialRoomResponse(room={"generation": 1})))
-    fake.on("ConfirmJoin", answering(rooms_pb.ConfirmJoinResponse()))
-    with Path("/dev/full").open("wb") as full:
-        ended = shell(fake, *arguments, stdout=full)
-    assert ended == (1, "partialstate: cannot write the output: No space left on device\n")
-
-
-def test_an_encoding_that_cannot_show_the_answer_is_named(fake, tmp_path):
-    fake.on("ListPartialRooms", answering(one_room("!\u20ac:a")))
-    with (tmp_path / "out").open("wb") as out:
-        exit_code, says = shell(fake, "rooms", stdout=out, PYTHONIOENCODING="latin-1")
-    assert exit_code == 1
-    assert says == "partialstate: cannot write the output: latin-1 has no '\\u20ac'\n"
