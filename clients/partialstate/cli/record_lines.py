@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from partialstate.cli.json_shapes import shape
-from partialstate.events import StateEntry
+from partialstate.errors import ServiceDefectError
+from partialstate.events import Pdu, StateEntry
 from partialstate.recovered_state import (
     CurrentState,
     EventVerdict,
@@ -40,7 +41,7 @@ def record_lines(record: RecoveredRecord) -> Iterator[dict[str, Any]]:
                 "position": position,
                 "event_id": pdu.event_id,
                 "rejected": rejected,
-                "pdu": json.loads(pdu.json),
+                "pdu": _event(pdu),
             }
         case StateBefore(position, event_id, base, entries, complete):
             place = {"position": position, "before": event_id, "base": base or None}
@@ -54,6 +55,13 @@ def record_lines(record: RecoveredRecord) -> Iterator[dict[str, Any]]:
             yield {"record": "servers", **shape(record)}
         case LogEnd():
             yield {"record": "end", **shape(record)}
+
+
+def _event(pdu: Pdu) -> Any:
+    try:
+        return json.loads(pdu.json)
+    except (ValueError, RecursionError) as error:
+        raise ServiceDefectError(f"the service sent an event that is not JSON: {pdu.event_id}") from error
 
 
 def _state(
