@@ -8,7 +8,8 @@ from partialstate._calls.checks import decision_without_service
 from partialstate.checks import CheckRequest, Decision
 from partialstate.cli import json_shapes
 from partialstate.cli.exit_codes import ExitCode, of_verdict
-from partialstate.cli.inputs import InputError, candidate, read_json_lines
+from partialstate.cli.input_files import InputError, InputFile
+from partialstate.cli.inputs import candidate, read_json_lines
 from partialstate.cli.session import Session, command
 from partialstate.consistency import AtLeastAsFresh, BoundedStaleness, Consistency, StateToken
 from partialstate.endpoints import Endpoint
@@ -33,8 +34,9 @@ async def check(
     event: Annotated[list[str] | None, typer.Option(help="An event that it names; repeatable.")] = None,
     user: Annotated[str, typer.Option(help="The user that it names.")] = "",
     candidates: Annotated[
-        str | None,
+        InputFile | None,
         typer.Option(
+            parser=InputFile,
             metavar="FILE",
             help="For get_missing_events and backfill, the events of the walk: one JSON object per line, {event_id, "
             "sender, history_visibility}. - is stdin.",

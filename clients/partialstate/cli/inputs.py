@@ -1,11 +1,11 @@
-"""Files of input; `-` is the standard input."""
+"""JSON that was typed or is in a file, as the API takes it."""
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from partialstate.checks import Candidate
+from partialstate.cli.input_files import InputError, InputFile, read_text, require_unicode
 from partialstate.events import Pdu, event_json
 from partialstate.reconciliation import HeldRoom
 from partialstate.recording import PartialEvent, ProvisionalVerdict, SentEvent
@@ -14,40 +14,17 @@ MAX_INTEGER = 2**63 - 1
 """The largest number that the API carries."""
 
 
-class InputError(Exception):
-    """An input is not as it must be; the text says which, and what is wrong."""
+def read_event(file: InputFile) -> tuple[str, bytes]:
+    """Return the event in a file as the API takes it, after the room that it names."""
+    event = _object(_parse(read_text(file), file.described), file.described)
+    return _text(event, "room_id", file.described), _event_json(event, file.described)
 
 
-def read_bytes(path: str) -> bytes:
-    """Return what a file holds."""
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read()
-        with open(path, "rb") as file:  # noqa: PTH123 - the path is a person's, not ours
-            return file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-
-
-def read_text(path: str) -> str:
-    """Return what a file of text holds."""
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8") from error
-
-
-def read_event(path: str) -> tuple[dict[str, Any], bytes]:
-    """Return the event in a file, also as the API takes it."""
-    event = _object(_parse(read_text(path), path), path)
-    return event, _event_json(event, path)
-
-
-def read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
+def read_json_lines(file: InputFile) -> Iterator[tuple[str, Any]]:
     """Yield the values of a file with one JSON value per line, each with the words for where it stands."""
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
-            where = f"{path}, line {number}"
+            where = f"{file.described}, line {number}"
             yield where, _parse(line, where)
 
 
@@ -97,7 +74,7 @@ def candidate(value: Any, where: str) -> Candidate:
 def held_room(value: Any, where: str) -> HeldRoom:
     """Return a room that the homeserver holds: its id, or an object with the fields of `HeldRoom`."""
     if isinstance(value, str):
-        return HeldRoom(_unicode(value, "the room's id", where))
+        return HeldRoom(require_unicode(value, f"{where}: the room's id"))
     content = _object(value, where)
     _known(content, set(HeldRoom.__dataclass_fields__), where)
     position = content.get("device_list_position")
@@ -121,11 +98,25 @@ def held_room(value: Any, where: str) -> HeldRoom:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where}: not JSON: {error}") from error
+        return json.loads(text, object_pairs_hook=lambda pairs: _distinct(pairs, where))
+    except json.JSONDecodeError as error:
+        # A line of JSON lines has no further ones.
+        line = f"line {error.lineno}, " if "\n" in text.strip() else ""
+        raise InputError(f"{where}: not JSON: {error.msg} ({line}column {error.colno})") from error
+    except ValueError as error:  # Python reads none of more than some thousand digits
+        raise InputError(f"{where}: a number is too long") from error
     except RecursionError as error:
         raise InputError(f"{where}: nested too deeply") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """Return an object; which of two equal names counts, readers of JSON do not agree on."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{where}: {json.dumps(twice)} is there twice in one object")
+    return found
 
 
 def _event_json(event: dict[str, Any], where: str) -> bytes:
@@ -152,15 +143,7 @@ def _text(content: dict[str, Any], name: str, where: str) -> str:
     value = content.get(name, "")
     if not isinstance(value, str):
         raise InputError(f"{where}: {name} must be a text")
-    return _unicode(value, name, where)
-
-
-def _unicode(text: str, name: str, where: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where}: {name} is not Unicode (a lone surrogate)") from error
-    return text
+    return require_unicode(value, f"{where}: {name}")
 
 
 def _list(content: dict[str, Any], name: str, where: str) -> list[Any]:
@@ -174,4 +157,4 @@ def _texts(content: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     values = _list(content, name, where)
     if not all(isinstance(value, str) for value in values):
         raise InputError(f"{where}: {name} must be a list of texts")
-    return tuple(_unicode(value, name, where) for value in values)
+    return tuple(require_unicode(value, f"{where}: {name}") for value in values)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from partialstate.cli.exit_codes import ExitCode
-from partialstate.cli.inputs import MAX_INTEGER, held_room, read_bytes, read_event, read_json_lines
+from partialstate.cli.input_files import InputFile, read_bytes
+from partialstate.cli.inputs import MAX_INTEGER, held_room, read_event, read_json_lines
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.rooms_commands import Generation, Room, current_generation
 from partialstate.cli.session import Session, command
@@ -33,9 +34,15 @@ def add_joins_commands(app: typer.Typer) -> None:
 async def register(
     session: Session,
     response: Annotated[
-        str, typer.Argument(metavar="RESPONSE", help="The saved body of the send_join response; - is stdin.")
+        InputFile,
+        typer.Argument(
+            parser=InputFile, metavar="RESPONSE", help="The saved body of the send_join response; - is stdin."
+        ),
     ],
-    join_event: Annotated[str, typer.Option(metavar="FILE", help="The join event as it was sent (JSON).")],
+    join_event: Annotated[
+        InputFile,
+        typer.Option(parser=InputFile, metavar="FILE", help="The join event as it was sent (JSON)."),
+    ],
     room_version: Annotated[str, typer.Option(help="The room's version, as make_join gave it.")],
     via: Annotated[str, typer.Option(metavar="SERVER", help="The server that answered send_join.")],
     room: Annotated[str | None, typer.Option(help="The room's id. (default: that of the join event)")] = None,
@@ -53,9 +60,9 @@ async def register(
     ] = PriorityChoice.NORMAL,
 ) -> None:
     """Make a room partial, from a saved send_join response."""
-    event, event_bytes = read_event(join_event)
+    room_of_event, event_bytes = read_event(join_event)
     join = PartialJoin(
-        room_id=room or str(event.get("room_id", "")),
+        room_id=room or room_of_event,
         room_version=room_version,
         join_event=event_bytes,
         joined_via=via,
@@ -82,8 +89,9 @@ async def confirm_join(session: Session, room: Room, generation: Generation = No
 async def reconcile(
     session: Session,
     rooms: Annotated[
-        str,
+        InputFile,
         typer.Argument(
+            parser=InputFile,
             metavar="ROOMS",
             help="The rooms that the homeserver holds as partial: a file with one JSON value per line, a room id or "
             "an object (room_id, room_version, join_event, joined_via, servers, non_member_state, partial_events, "

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from partialstate.cli.inputs import InputError, partial_event, read_json_lines, sent_event
+from partialstate.cli.input_files import InputError, InputFile
+from partialstate.cli.inputs import partial_event, read_json_lines, sent_event
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.rooms_commands import Room
 from partialstate.cli.session import Session, command
@@ -31,8 +32,9 @@ async def record(
     session: Session,
     room: Room,
     events: Annotated[
-        str,
+        InputFile,
         typer.Argument(
+            parser=InputFile,
             metavar="EVENTS",
             help="At most 500 events, oldest first: a file with one JSON object per line, an event or "
             "{pdu, event_id, provisional_verdict, non_member_state_after}. - is stdin.",
@@ -46,7 +48,7 @@ async def record(
     """Record events whose state was computed from partial state, before they are persisted."""
     default = ProvisionalVerdict[verdict.name]
     given = [partial_event(value, where, default) for where, value in read_json_lines(events)]
-    _require_some(events, len(given))
+    _require_some(events.described, len(given))
     recorded = await session.client.record_partial_events(room, given)
     lines = (f"{number}: {outcome}" for number, outcome in enumerate(recorded.outcomes, 1))
     session.output.result(shape(recorded), "\n".join(lines))
@@ -56,8 +58,9 @@ async def record_sent(
     session: Session,
     room: Room,
     events: Annotated[
-        str | None,
+        InputFile | None,
         typer.Argument(
+            parser=InputFile,
             metavar="[EVENTS]",
             help="At most 500 events: a file with one JSON object {event_id, destinations} per line. - is stdin.",
         ),
@@ -74,7 +77,7 @@ async def record_sent(
         given = [SentEvent(event_id, tuple(to or ())) for event_id in event or ()]
     else:
         given = [sent_event(value, where) for where, value in read_json_lines(events)]
-    _require_some(events or "--event", len(given))
+    _require_some(events.described if events else "--event", len(given))
     is_partial = await session.client.record_sent_events(room, given)
     text = (
         f"{len(given)} events recorded" if is_partial else "the room is not partial: nothing need be recorded"

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from partialstate.cli.inputs import MAX_INTEGER, InputError
+from partialstate.cli.input_files import InputError
+from partialstate.cli.inputs import MAX_INTEGER
 from partialstate.cli.json_shapes import shape
 from partialstate.cli.record_lines import record_lines
 from partialstate.cli.rooms_commands import Generation, Room, current_generation

@@ -11,9 +11,11 @@ import typer
 
 from partialstate.cli import json_shapes
 from partialstate.cli.advice import advice
+from partialstate.cli.argument_checks import require_usable
 from partialstate.cli.exit_codes import ExitCode, of_error
-from partialstate.cli.inputs import InputError, read_bytes, read_text
+from partialstate.cli.input_files import InputError, InputFile, read_pem
 from partialstate.cli.output import Output, plain
+from partialstate.cli.token_file import read_token
 from partialstate.client import DEFAULT_TARGET, PartialStateClient
 from partialstate.errors import PartialStateError
 from partialstate.options import Deadlines, Tls
@@ -35,8 +37,9 @@ class ConnectionOptions:
         ),
     ] = DEFAULT_TARGET
     token_file: Annotated[
-        str | None,
+        InputFile | None,
         typer.Option(
+            parser=InputFile,
             envvar="PARTIALSTATE_TOKEN_FILE",
             metavar="FILE",
             help="A file with the service's token; of several, the first.",
@@ -50,14 +53,23 @@ class ConnectionOptions:
         ),
     ] = False
     ca_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Authorities (PEM) for the service.", rich_help_panel=_PANEL),
+        InputFile | None,
+        typer.Option(
+            parser=InputFile,
+            metavar="FILE",
+            help="Authorities (PEM) for the service.",
+            rich_help_panel=_PANEL,
+        ),
     ] = None
     cert_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A client certificate (PEM).", rich_help_panel=_PANEL)
+        InputFile | None,
+        typer.Option(
+            parser=InputFile, metavar="FILE", help="A client certificate (PEM).", rich_help_panel=_PANEL
+        ),
     ] = None
     key_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Its private key (PEM).", rich_help_panel=_PANEL)
+        InputFile | None,
+        typer.Option(parser=InputFile, metavar="FILE", help="Its private key (PEM).", rich_help_panel=_PANEL),
     ] = None
     timeout: Annotated[
         float | None,
@@ -75,42 +87,18 @@ class ConnectionOptions:
         """Return the client that these options describe."""
         if not self.target:
             raise InputError("--target (PARTIALSTATE_TARGET) is empty: it takes HOST:PORT or unix:PATH")
-        return PartialStateClient(
-            self.target, tls=self._tls(), token=self._token(), deadlines=self._deadlines()
-        )
+        token = None if self.token_file is None else read_token(self.token_file)
+        return PartialStateClient(self.target, tls=self._tls(), token=token, deadlines=self._deadlines())
 
     def _tls(self) -> Tls | None:
         if (self.cert_file is None) != (self.key_file is None):
             raise InputError("--cert-file and --key-file belong together")
-        if not (self.tls or self.ca_file or self.cert_file):
+        files = (self.ca_file, self.cert_file, self.key_file)
+        if not self.tls and files == (None, None, None):
             return None
-        ca, cert, key = (
-            read_bytes(path) if path else None for path in (self.ca_file, self.cert_file, self.key_file)
-        )
+        # An empty name is a wrong one: it must not come to a connection in the clear, which shows the token.
+        ca, cert, key = (None if file is None else read_pem(file) for file in files)
         return Tls(ca, cert, key)
-
-    def _token(self) -> str | None:
-        if self.token_file is None:
-            return None
-        try:
-            text = read_text(self.token_file)
-        except InputError as error:
-            raise InputError(f"--token-file (PARTIALSTATE_TOKEN_FILE): {error}") from error
-        # The service's own file serves too: TOKEN, or NAME:ROLES TOKEN; NAME:ROLES alone is no token.
-        for line in text.splitlines():
-            match line.split():
-                case [first, *_] if first.startswith("#"):
-                    continue
-                case [token] if ":" not in token:
-                    return self._sendable(token)
-                case [_, token]:
-                    return self._sendable(token)
-        raise InputError(f"{self.token_file} holds no token")
-
-    def _sendable(self, token: str) -> str:
-        if not (token.isascii() and token.isprintable()):
-            raise InputError(f"{self.token_file}: a token is of printable ASCII characters")
-        return token
 
     def _deadlines(self) -> Deadlines:
         if self.timeout is None:
@@ -135,9 +123,14 @@ def command(app: typer.Typer, name: str) -> Callable[[_Command], _Command]:
         common = list(inspect.signature(ConnectionOptions, eval_str=True).parameters.values())
 
         def run(**arguments: Any) -> None:
+            given = dict(arguments)
             options = ConnectionOptions(
                 **{field.name: arguments.pop(field.name) for field in fields(ConnectionOptions)}
             )
+            try:
+                require_usable(parameters, given)
+            except InputError as error:
+                raise typer.Exit(_wrong_usage(options, str(error))) from error
             raise typer.Exit(_run(name, options, lambda session: function(session, **arguments)))
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common)]
@@ -167,9 +160,6 @@ def _run(
         return of_error(error)
     except InputError as error:
         return _wrong_usage(options, str(error))
-    except UnicodeEncodeError as error:
-        # What is not UTF-8 on the command line comes as surrogates; a path may be such, nothing else.
-        return _wrong_usage(options, f"{error.object!a} is not text in UTF-8")
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
 

@@ -1,6 +1,7 @@
 """Whatever is typed or in a file, the command line says in one line what is wrong with it."""
 
 import json
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 HUGE = "9" * 20
 DEEP = '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"
-REGISTER = ("register", "-", "--room-version", "11", "--via", "a", "--join-event")
+REGISTER = ("register", "/nowhere", "--room-version", "11", "--via", "a", "--join-event")
 RECONCILE = ("reconcile", "--token", "t", "-")
 CHECK = ("check", "--endpoint", "backfill", "--origin", "a", "--room")
 
@@ -43,8 +44,28 @@ WRONG = [
     ((*RECONCILE, "--timeout", "inf"), "", "--timeout"),
     ((*RECONCILE, "--timeout", "nan"), "", "--timeout"),
     ((*RECONCILE, "--timeout", "1e300"), "", "--timeout"),
-    ((*CHECK, "!a\udcffb:c"), "", "'!a\\udcffb:c' is not text"),
-    (("room", "!a\udcffb:c"), "", "'!a\\udcffb:c' is not text"),
+    ((*CHECK, "!a\udcffb:c"), "", "--room is not Unicode"),
+    (("room", "!a\udcffb:c"), "", "ROOM is not Unicode"),
+    (("retry", "!r:a", "--server", "a", "--server", "\udcff"), "", "--server is not Unicode"),
+    (("rooms", "--target", "\udcff"), "", "--target is not Unicode"),
+    (
+        ("register", "-", "--room-version", "11", "--via", "a", "--join-event", "-"),
+        "{}",
+        "RESPONSE, --join-event",
+    ),
+    ((*RECONCILE, "--token-file", "-"), '"!r:a"', "ROOMS, --token-file"),
+    (("record", "!r:a", "/nowhere\udcff"), "", "cannot read /nowhere"),
+    (("record", "!r:a", "-"), "", "the standard input: 0 events"),
+    (
+        ("record", "!r:a", "-"),
+        '{"a":1}\n{"a":',
+        "the standard input, line 2: not JSON: Expecting value (column 6)",
+    ),
+    (("record", "!r:a", "-"), '{"a":[{"b":1,"b":1}]}', 'line 1: "b" is there twice'),
+    (("record", "!r:a", "-"), f'{{"a":{"9" * 5000}}}', "line 1: a number is too long"),
+    ((*REGISTER, "-"), '{"room_id":5}', "room_id must be a text"),
+    ((*REGISTER, "-"), '{"room_id":"\\ud800"}', "room_id is not Unicode"),
+    ((*REGISTER, "-"), '{\n"a":}', "not JSON: Expecting value (line 2, column 5)"),
     (RECONCILE, f'{{"room_id":"!r:a","device_list_position":{HUGE}}}', "line 1: device_list_position"),
     (RECONCILE, '{"room_id":"!r:a","device_list_position":true}', "line 1: device_list_position"),
     (RECONCILE, '"!r:a"\n"\\ud800"', "line 2: the room's id"),
@@ -59,7 +80,16 @@ WRONG = [
     (("record-sent", "!r:a", "-"), '{"event_id":"$e","destinations":["\\ud800"]}', "line 1: destinations"),
     ((*CHECK, "!r:a", "--candidates", "-"), '{"event_id":"\\ud800"}', "line 1: event_id"),
     (("rooms", "--token-file", "-"), "t\u00f6ken", "printable ASCII"),
-    (("rooms", "--token-file", "-"), "to\x01ken", "printable ASCII"),
+    (
+        ("rooms", "--token-file", "-"),
+        "# ours\nto\x01ken",
+        "--token-file (PARTIALSTATE_TOKEN_FILE): the standard input, line 2",
+    ),
+    (("rooms", "--token-file", "-"), "to\x0cken", "printable ASCII"),
+    (("rooms", "--token-file", "-"), "to\x1cken", "printable ASCII"),
+    (("rooms", "--token-file", "-"), "\n", "holds no token"),
+    (("rooms", "--ca-file", ""), "", "cannot read ''"),
+    (("rooms", "--ca-file", "-"), "no certificate", "the standard input holds no PEM"),
 ]
 
 
@@ -94,9 +124,17 @@ def test_the_largest_numbers_are_sent(fake):
     assert fake.calls("AckImport")[0].request.position == 2**63 - 1
 
 
-def test_what_the_service_sends_is_never_called_wrong_usage(fake):
-    pdu = types_pb2.Pdu(event_id="$e", json=DEEP.encode())
-    event = recovered_pb.StreamRecoveredStateResponse(position=1, event=recovered_pb.RecoveredEvent(pdu=pdu))
-    fake.on("StreamRecoveredState", streaming(event))
+@pytest.mark.parametrize("event", [DEEP.encode(), b"{", b"\xff"])
+def test_what_the_service_sends_is_never_called_wrong_usage(fake, event):
+    pdu = types_pb2.Pdu(event_id="$e", json=event)
+    record = recovered_pb.StreamRecoveredStateResponse(position=1, event=recovered_pb.RecoveredEvent(pdu=pdu))
+    fake.on("StreamRecoveredState", streaming(record))
     arguments = ["state", "!r:a", "--target", fake.target, "--generation", "1"]
-    assert CliRunner().invoke(app, arguments).exit_code == 1
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr == "partialstate: the service sent an event that is not JSON: $e\n"
+
+
+def test_a_closed_standard_input_is_named(refused, monkeypatch):
+    monkeypatch.setattr("partialstate.cli.input_files.sys", SimpleNamespace(stdin=None))
+    assert "the standard input is closed" in refused(*RECONCILE)
