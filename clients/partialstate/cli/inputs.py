@@ -40,7 +40,10 @@ def partial_event(value: Any, where: str, default: ProvisionalVerdict) -> Partia
     return PartialEvent(
         pdu(content, where),
         ProvisionalVerdict[verdict],
-        tuple(pdu(event, where) for event in _list(content, "non_member_state_after", where)),
+        tuple(
+            pdu(event, f"{where}: non_member_state_after")
+            for event in _list(content, "non_member_state_after", where)
+        ),
     )
 
 
@@ -48,7 +51,9 @@ def pdu(value: Any, where: str) -> Pdu:
     """Return an event: itself, or `{"pdu", "event_id"}`."""
     content = _object(value, where)
     if "pdu" in content:
-        return Pdu(_event_json(_object(content["pdu"], where), where), _text(content, "event_id", where))
+        return Pdu(
+            _event_json(_object(content["pdu"], f"{where}: pdu"), where), _text(content, "event_id", where)
+        )
     # Room versions 1 and 2 have the id in the event; later ones compute it.
     has_id = isinstance(content.get("event_id"), str)
     return Pdu(_event_json(content, where), _text(content, "event_id", where) if has_id else "")
@@ -84,12 +89,16 @@ def held_room(value: Any, where: str) -> HeldRoom:
     return HeldRoom(
         room_id=_text(content, "room_id", where),
         room_version=_text(content, "room_version", where),
-        join_event=b"" if join_event is None else _event_json(_object(join_event, where), where),
+        join_event=b""
+        if join_event is None
+        else _event_json(_object(join_event, f"{where}: join_event"), where),
         joined_via=_text(content, "joined_via", where),
         servers=_texts(content, "servers", where),
-        non_member_state=tuple(pdu(event, where) for event in _list(content, "non_member_state", where)),
+        non_member_state=tuple(
+            pdu(event, f"{where}: non_member_state") for event in _list(content, "non_member_state", where)
+        ),
         partial_events=tuple(
-            partial_event(event, where, ProvisionalVerdict.ACCEPTED)
+            partial_event(event, f"{where}: partial_events", ProvisionalVerdict.ACCEPTED)
             for event in _list(content, "partial_events", where)
         ),
         device_list_position=position,
