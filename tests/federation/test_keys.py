@@ -1,6 +1,7 @@
 """Finding keys: who is asked, in which order, what is believed, and what a dead server costs."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,11 +11,19 @@ import pytest
 import trustme
 from aiohttp import web
 from partialstate_service.domain.ids import ServerName
-from partialstate_service.federation.key_answers import agreed, contradicts, merged
+from partialstate_service.federation.key_answers import (
+    MAX_KEPT_KEYS,
+    agreed,
+    contradicts,
+    keys_of_body,
+    merged,
+    narrowed,
+    succeeded,
+)
 from partialstate_service.federation.keys import KeyLimits
 from partialstate_service.federation.protocol import FederationLimits
 from partialstate_service.matrix.ed25519 import KeyId, SigningKey, signing_key_from_seed
-from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, ServerKeys
+from partialstate_service.matrix.keys import MAX_KEY_LIFE_MS, InvalidKeysError, ServerKeys
 from partialstate_service.matrix.signing import sign_json
 from support.https_peer import HttpsPeer, by_path, bytes_answer, https_peer, json_answer
 from support.tls import server_context
@@ -173,6 +182,23 @@ async def test_keys_that_ended_are_fetched_anew_and_the_old_ones_kept(
         assert server.peer.paths == [OWN, OWN]
 
 
+async def test_a_server_revokes_a_key_that_was_to_be_good_for_longer(
+    ca: trustme.CA, federation: OpenFederation
+) -> None:
+    """Also where it says of its new keys that they end before."""
+    async with publishers(ca, 1) as (server,), federation() as ours:
+        later = now_ms() + 2 * DAY_MS
+        server.peer.answer = json_answer(published(server.name, server.key, valid_until_ts=later))
+        assert await found(ours, server.name) == {server.name: server.key.public}
+        new = signing_key_from_seed("new", bytes([9] * 32))
+        revoked = {server.key.key_id: {"key": encode_base64(server.key.public), "expired_ts": 5}}
+        server.peer.answer = json_answer(published(server.name, new, old_verify_keys=revoked))
+        wanted = {server.name: 0}
+        keys = (await ours.keys.keys_for(wanted, key_ids={server.name: [new.key_id]}))[server.name]
+        assert keys.verify_keys == {new.key_id: new.public}
+        assert keys.old_verify_keys == {server.key.key_id: (server.key.public, 5)}
+
+
 async def test_older_keys_are_better_than_none(ca: trustme.CA, federation: OpenFederation) -> None:
     """Keys that end too early are returned all the same, and not sought again at once."""
     async with publishers(ca, 1) as (server,), federation() as ours:
@@ -311,6 +337,52 @@ def test_the_newest_account_wins_a_merger() -> None:
             keys_of({"i": b"4"}, 150, {"o": (b"3", 60)}),
         ]
     ) == keys_of({"k": b"9"}, 200, {"j": (b"2", 90), "o": (b"3", 60), "i": (b"4", 150)})
+
+
+def test_what_a_server_says_now_wins_whatever_it_promised_before() -> None:
+    """A key that it revoked is old, though it was to be good for longer."""
+    known = keys_of({"k": b"1", "j": b"2"}, 200)
+    now = keys_of({"n": b"3"}, 100, {"k": (b"1", 50)})
+    assert succeeded(now, [known]) == keys_of({"n": b"3"}, 100, {"k": (b"1", 50), "j": (b"2", 200)})
+
+
+def test_of_a_merger_s_keys_the_needed_the_current_and_the_latest_are_kept() -> None:
+    """However often a server is asked that has others each time."""
+    keys = keys_of({"ed25519:first": b"1"}, 0)
+    for number in range(1, 1000):
+        keys = merged([keys, keys_of({f"ed25519:{number}": b"2"}, number)], [KeyId("ed25519:first")])
+    assert keys.verify_keys == {"ed25519:999": b"2"}
+    assert keys.key_count == MAX_KEPT_KEYS
+    assert {"ed25519:first", "ed25519:998", f"ed25519:{1001 - MAX_KEPT_KEYS}"} <= keys.old_verify_keys.keys()
+
+
+def test_of_an_answer_s_old_keys_the_needed_and_the_latest_are_kept() -> None:
+    """Ids beyond all reason are not kept at all."""
+    key = key_number(1)
+    ended = {
+        f"ed25519:{number}": {"key": encode_base64(key.public), "expired_ts": number} for number in range(300)
+    }
+    ended["ed25519:" + "x" * 1000] = {"key": encode_base64(key.public), "expired_ts": 1000}
+    body = json.dumps(published("a.example", key, old_verify_keys=ended)).encode()
+    keys = keys_of_body(body, ServerName("a.example"), [KeyId("ed25519:0")])
+    assert keys.verify_keys == {key.key_id: key.public}
+    assert keys.old_verify_keys.keys() == {"ed25519:0", *(f"ed25519:{number}" for number in range(238, 300))}
+
+
+def test_an_answer_with_hundreds_of_current_keys_is_refused() -> None:
+    """Each of them may have to be tried on the answer's signatures."""
+    key = key_number(1)
+    current = {f"ed25519:{number}": {"key": encode_base64(key.public)} for number in range(100)}
+    current[key.key_id] = {"key": encode_base64(key.public)}
+    body = json.dumps(published("a.example", key, verify_keys=current)).encode()
+    with pytest.raises(InvalidKeysError):
+        keys_of_body(body, ServerName("a.example"))
+
+
+def test_keys_are_narrowed_to_those_that_are_named() -> None:
+    """Current and old."""
+    keys = keys_of({"k": b"1", "j": b"2"}, 200, {"o": (b"3", 90), "p": (b"4", 90)})
+    assert narrowed(keys, {KeyId("j"), KeyId("o")}) == keys_of({"j": b"2"}, 200, {"o": (b"3", 90)})
 
 
 def test_agreement_is_about_bytes_and_takes_the_times_that_enough_say() -> None:

@@ -4,31 +4,45 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from math import inf
+from types import MappingProxyType
+from typing import Any
 
 from partialstate_service.domain.ids import ServerName
 from partialstate_service.federation.list_splitter import MalformedBodyError, OversizedBodyError
 from partialstate_service.federation.state_stream import ElementSplitter
 from partialstate_service.matrix.canonical_json import InvalidJsonError, parse_json
 from partialstate_service.matrix.ed25519 import KeyId
-from partialstate_service.matrix.keys import MAX_KEYS, InvalidKeysError, ServerKeys, parse_server_keys
+from partialstate_service.matrix.keys import InvalidKeysError, ServerKeys, parse_server_keys
 from partialstate_service.matrix.signing import verify_json_signature
 
 # One server's published keys; each of them may have to be tried on a signature.
 MAX_KEYS_BODY_BYTES = 64 * 1024
+MAX_KEPT_KEYS = 64
+"""Keys of one server, current and old, that are kept: most have one and a few old ones, but may publish hundreds."""
+MAX_KEY_ID_CHARS = 128
 # Of one notary: each may have to be tried on each signature.
 _MAX_NOTARY_KEYS = 8
 
 
-def keys_of_body(body: bytes, server: ServerName) -> ServerKeys:
-    """Return the keys in a server's own answer; `InvalidKeysError` unless it is about *server* and self-signed."""
+def keys_of_body(body: bytes, server: ServerName, key_ids: Collection[KeyId] = ()) -> ServerKeys:
+    """Return the keys in a server's own answer; `InvalidKeysError` unless it is about *server* and self-signed.
+
+    As in all that is returned here, at most `MAX_KEPT_KEYS` are left of them, those of *key_ids* first.
+    """
     try:
-        return parse_server_keys(parse_json(body, strict=False), server)
+        return _parsed(parse_json(body, strict=False), server, key_ids)
     except InvalidJsonError as error:
         raise InvalidKeysError("not JSON") from error
 
 
 def keys_of_notary_body(
-    body: bytes, notary: ServerKeys, asked: Collection[ServerName], *, now_ms: int
+    body: bytes,
+    notary: ServerKeys,
+    asked: Collection[ServerName],
+    *,
+    now_ms: int,
+    key_ids: Mapping[ServerName, Collection[KeyId]] = MappingProxyType({}),
 ) -> dict[ServerName, ServerKeys]:
     """Return the keys in a notary's answer that its own valid key and the server's have signed.
 
@@ -44,19 +58,27 @@ def keys_of_notary_body(
         return {}
     found: dict[ServerName, list[ServerKeys]] = {}
     for element in elements:
-        keys = _countersigned(element, notary, asked, now_ms)
+        keys = _countersigned(element, notary, asked, now_ms, key_ids)
         if keys is not None:
             found.setdefault(keys.server_name, []).append(keys)
-    return {server: merged(answers) for server, answers in found.items()}
+    return {server: merged(answers, key_ids.get(server, ())) for server, answers in found.items()}
 
 
-def merged(answers: Iterable[ServerKeys]) -> ServerKeys:
+def merged(answers: Iterable[ServerKeys], key_ids: Collection[KeyId] = ()) -> ServerKeys:
     """Return one account of a server from several (at least one): the newest, and older keys until they ended.
+
+    The newest is the one that is valid for longest.
+    """
+    newest, *older = sorted(answers, key=lambda keys: keys.valid_until_ts, reverse=True)
+    return succeeded(newest, older, key_ids)
+
+
+def succeeded(newest: ServerKeys, older: Iterable[ServerKeys], key_ids: Collection[KeyId] = ()) -> ServerKeys:
+    """Return what *newest* says, and the keys that it no longer has until they ended.
 
     A key that only an older answer lists as current was good until that answer's `valid_until_ts`, which is what
     an old key with that expiry says.
     """
-    newest, *older = sorted(answers, key=lambda keys: keys.valid_until_ts, reverse=True)
     old: dict[KeyId, tuple[bytes, int]] = {}
     for keys in older:
         ended = {key_id: (public, keys.valid_until_ts) for key_id, public in keys.verify_keys.items()}
@@ -67,11 +89,15 @@ def merged(answers: Iterable[ServerKeys]) -> ServerKeys:
     old |= newest.old_verify_keys
     for key_id in newest.verify_keys:
         old.pop(key_id, None)
-    if len(old) > MAX_KEYS:
-        # A server may publish other keys each time it is asked: those that were good last are the likelier ones.
-        latest = sorted(old.items(), key=lambda item: item[1][1], reverse=True)
-        old = dict(latest[:MAX_KEYS])
-    return replace(newest, old_verify_keys=old)
+    # A server may publish other keys each time it is asked.
+    return _cut(newest if old == newest.old_verify_keys else replace(newest, old_verify_keys=old), key_ids)
+
+
+def narrowed(keys: ServerKeys, key_ids: Collection[KeyId]) -> ServerKeys:
+    """Return only those of *keys* that signatures name."""
+    if keys.key_count <= len(key_ids):
+        return keys
+    return _only(keys, key_ids)
 
 
 def agreed(accounts: Sequence[ServerKeys], needed: int) -> ServerKeys | None:
@@ -145,8 +171,40 @@ def notary_query(
     }
 
 
+def _parsed(answer: dict[str, Any], server: ServerName, key_ids: Collection[KeyId]) -> ServerKeys:
+    current = answer.get("verify_keys") if isinstance(answer, dict) else None
+    if isinstance(current, dict) and len(current) > MAX_KEPT_KEYS:
+        # Each may have to be tried on the signatures, so they are not merely cut.
+        raise InvalidKeysError(f"more than {MAX_KEPT_KEYS} current keys")
+    return _cut(parse_server_keys(answer, server), key_ids)
+
+
+def _cut(keys: ServerKeys, key_ids: Collection[KeyId]) -> ServerKeys:
+    """Return at most `MAX_KEPT_KEYS` of *keys*: of *key_ids* first, then current ones, then what was good last."""
+    ends: dict[KeyId, float] = {key_id: ended for key_id, (_, ended) in keys.old_verify_keys.items()}
+    ends |= dict.fromkeys(keys.verify_keys, inf)
+    allowed = [key_id for key_id in ends if len(key_id) <= MAX_KEY_ID_CHARS]
+    if len(allowed) == keys.key_count <= MAX_KEPT_KEYS:
+        return keys
+    first = frozenset(key_ids)
+    allowed.sort(key=lambda key_id: (key_id in first, ends[key_id]), reverse=True)
+    return _only(keys, frozenset(allowed[:MAX_KEPT_KEYS]))
+
+
+def _only(keys: ServerKeys, key_ids: Collection[KeyId]) -> ServerKeys:
+    return replace(
+        keys,
+        verify_keys={key_id: key for key_id, key in keys.verify_keys.items() if key_id in key_ids},
+        old_verify_keys={key_id: old for key_id, old in keys.old_verify_keys.items() if key_id in key_ids},
+    )
+
+
 def _countersigned(
-    element: bytes, notary: ServerKeys, asked: Collection[ServerName], now_ms: int
+    element: bytes,
+    notary: ServerKeys,
+    asked: Collection[ServerName],
+    now_ms: int,
+    key_ids: Mapping[ServerName, Collection[KeyId]],
 ) -> ServerKeys | None:
     try:
         answer = parse_json(element, strict=False)
@@ -158,6 +216,6 @@ def _countersigned(
             for key_id, public in islice(notary.verify_keys.items(), _MAX_NOTARY_KEYS)
         ):
             return None
-        return parse_server_keys(answer, ServerName(server))
+        return _parsed(answer, ServerName(server), key_ids.get(ServerName(server), ()))
     except (InvalidJsonError, InvalidKeysError):
         return None

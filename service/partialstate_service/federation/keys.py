@@ -127,26 +127,27 @@ class KeyFetcher:
     async def _seek(self, search: _Search, also_ask: Sequence[ServerName]) -> None:
         for notary in self._notaries:
             if missing := self._not_paused(search.missing()):
-                self._accept(search, (await self._ask_notary(search, notary, missing)).values())
+                for keys in (await self._ask_notary(search, notary, missing)).values():
+                    self._accept(search, keys, is_own_word=False)
         await self._all(self._ask_itself(search, server) for server in self._not_paused(search.missing()))
         await self._ask_witnesses(search, also_ask)
 
     def _not_paused(self, servers: Sequence[ServerName]) -> list[ServerName]:
         return [server for server in servers if not self._cache.is_paused(server)]
 
-    def _accept(self, search: _Search, answers: Iterable[ServerKeys]) -> None:
-        for keys in answers:
-            search.found[keys.server_name] = self._cache.put(keys)
-            if search.has(keys.server_name):
-                self._cache.resume(keys.server_name)
+    def _accept(self, search: _Search, keys: ServerKeys, *, is_own_word: bool) -> None:
+        server = keys.server_name
+        search.found[server] = self._cache.put(keys, search.key_ids.get(server, ()), is_own_word=is_own_word)
+        if search.has(server):
+            self._cache.resume(server)
 
     async def _ask_itself(self, search: _Search, server: ServerName) -> None:
-        if (keys := await self._fetch(server)) is not None:
-            self._accept(search, [keys])
+        if (keys := await self._fetch(server, search.key_ids.get(server, ()))) is not None:
+            self._accept(search, keys, is_own_word=True)
         if not search.has(server):
             search.asked_in_vain.add(server)
 
-    async def _fetch(self, server: ServerName) -> ServerKeys | None:
+    async def _fetch(self, server: ServerName, key_ids: Collection[KeyId] = ()) -> ServerKeys | None:
         async with self._slots:
             try:
                 body = await self._requester.fetch(
@@ -157,7 +158,8 @@ class KeyFetcher:
                     timeout_s=self._limits.direct_timeout_s,
                     max_bytes=MAX_KEYS_BODY_BYTES,
                 )
-                return keys_of_body(body, server)
+                # Many wrong signatures by many keys take 0.1 s.
+                return await asyncio.to_thread(keys_of_body, body, server, key_ids)
             except (FederationError, InvalidKeysError):
                 return None
 
@@ -187,7 +189,7 @@ class KeyFetcher:
         if fetched is None:
             self._cache.pause(notary)
             return None
-        return self._cache.put(fetched)
+        return self._cache.put(fetched, is_own_word=True)
 
     async def _query(
         self, search: _Search, notary: ServerKeys, servers: Sequence[ServerName]
@@ -208,7 +210,12 @@ class KeyFetcher:
                     self._cache.pause(notary.server_name)
                 return {}
         return await asyncio.to_thread(
-            keys_of_notary_body, body, notary, frozenset(servers), now_ms=self._now_ms()
+            keys_of_notary_body,
+            body,
+            notary,
+            frozenset(servers),
+            now_ms=self._now_ms(),
+            key_ids=search.key_ids,
         )
 
     async def _ask_witnesses(self, search: _Search, witnesses: Sequence[ServerName]) -> None:
@@ -238,8 +245,8 @@ class KeyFetcher:
             if keys is None or (known is not None and contradicts(keys, known)):
                 continue
             # Not remembered: a room's servers vouch in their room, not in every other.
-            keys = keys.capped(self._now_ms())
-            search.found[server] = keys if known is None else merged([known, keys])
+            accounts_of_it = [keys.capped(self._now_ms()), *([] if known is None else [known])]
+            search.found[server] = merged(accounts_of_it, search.key_ids.get(server, ()))
 
     async def _all(self, calls: Iterable[Awaitable[None]]) -> None:
         """Run *calls*, as many at once as there are slots, and wait for all; the rest is not even created."""

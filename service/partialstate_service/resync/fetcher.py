@@ -222,7 +222,7 @@ class Fetcher:
         """Verify *bodies*; each event that was asked for is known by that id."""
         notaries = self._sources.available(at_most=_NOTARIES)
         return await self._verifier.verify(
-            bodies, self._version, self._room_id, notaries, known_ids=asked_for
+            bodies, self._version, self._room_id, notaries, asked_for=asked_for
         )
 
     def _new_piece(self) -> "_Piece":
@@ -236,7 +236,7 @@ class Fetcher:
             self._version,
             self._room_id,
             notaries,
-            known_ids=asked_for,
+            asked_for=asked_for,
             wanted=piece.wanted,
             auth_events=self._held.packed(piece.cited),
         )

@@ -7,18 +7,21 @@ sought in vain is not either, for a short time.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from partialstate_service.domain.ids import ServerName
-from partialstate_service.federation.key_answers import suffices
+from partialstate_service.federation.key_answers import succeeded, suffices
+from partialstate_service.federation.key_cache import KeyTable
 from partialstate_service.federation.protocol import KeySource
 from partialstate_service.matrix.keys import KeyId, ServerKeys
 
 _MISS_S = 60.0
 """For how long the keys of a server that were sought in vain are not sought again: about as long as a search may take."""
 _MAX_MISSES = 20_000
-_MAX_FOUND = 20_000
+_MAX_SERVERS = 20_000
+_MAX_KEYS = 50_000
+"""How many keys are remembered for a room, about 10 MB at most; the federation remembers most of them too."""
 _SEARCH_S = 3600.0
 _REST_S = 600.0
 """After how long a time of fruitless searches the search rests, and for how long: other servers' answers go on meanwhile."""
@@ -31,9 +34,9 @@ class RoomKeys:
         self._keys = keys
         self._now_s = now_s
         self._asking = asyncio.Lock()
-        self._found: dict[ServerName, ServerKeys] = {}
-        # What was sought in vain, and until when it is not sought again.
-        self._missed: dict[tuple[ServerName, frozenset[KeyId]], tuple[int, float]] = {}
+        self._found = KeyTable(max_servers=_MAX_SERVERS, max_keys=_MAX_KEYS)
+        # What was sought in vain, and until when it is not sought again. Of the key ids, which may be long, the hash.
+        self._missed: dict[tuple[ServerName, int], tuple[int, float]] = {}
         # How long was sought in vain since the last rest, and until when the search rests.
         self._spent_s = 0.0
         self._rests_until_s = 0.0
@@ -52,7 +55,15 @@ class RoomKeys:
                 missing = self._missing(wanted, key_ids)
                 if missing and self._now_s() >= self._rests_until_s:
                     await self._ask(missing, also_ask, key_ids)
-        return {server: self._found[server] for server in wanted if server in self._found}
+        return self.at_hand(wanted)
+
+    def at_hand(self, servers: Iterable[ServerName]) -> Mapping[ServerName, ServerKeys]:
+        """Return what has been found so far of *servers*."""
+        return {server: keys for server in servers if (keys := self._found.get(server)) is not None}
+
+    def has(self, wanted: Mapping[ServerName, int], key_ids: Mapping[ServerName, Collection[KeyId]]) -> bool:
+        """Whether nothing of what is wanted would have to be sought."""
+        return all(self._has(server, until, key_ids) for server, until in wanted.items())
 
     async def _ask(
         self,
@@ -62,17 +73,20 @@ class RoomKeys:
     ) -> None:
         begun_s = self._now_s()
         found = await self._keys.keys_for(missing, also_ask=also_ask, key_ids=key_ids)
-        if len(self._found) + len(found) > _MAX_FOUND:
-            self._found.clear()  # the federation remembers most of them
-        self._found |= found
-        if len(found) * 2 < len(missing):
+        for server, keys in found.items():
+            # What the room's servers said before of other keys is remembered nowhere else.
+            known = self._found.get(server)
+            needed = key_ids.get(server, ())
+            self._found.put(keys if known is None else succeeded(keys, [known], needed))
+        settled = sum(self._has(server, until, key_ids) for server, until in missing.items())
+        if settled * 2 < len(missing):
             self._spend(self._now_s() - begun_s)
         if len(self._missed) > _MAX_MISSES:
             self._missed.clear()
         again_s = self._now_s() + _MISS_S
         for server, until in missing.items():
             if not self._has(server, until, key_ids):
-                self._missed[server, frozenset(key_ids.get(server, ()))] = (until, again_s)
+                self._missed[_miss(server, key_ids)] = (until, again_s)
 
     def _spend(self, seconds: float) -> None:
         """Count a search that was mostly fruitless; whoever makes up servers by the thousand gets no more than that of it."""
@@ -96,5 +110,9 @@ class RoomKeys:
     def _was_missed(
         self, server: ServerName, until: int, key_ids: Mapping[ServerName, Collection[KeyId]]
     ) -> bool:
-        missed = self._missed.get((server, frozenset(key_ids.get(server, ()))))
+        missed = self._missed.get(_miss(server, key_ids))
         return missed is not None and until >= missed[0] and self._now_s() < missed[1]
+
+
+def _miss(server: ServerName, key_ids: Mapping[ServerName, Collection[KeyId]]) -> tuple[ServerName, int]:
+    return server, hash(frozenset(key_ids.get(server, ())))

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from partialstate_service.domain.ids import InvalidIdError, ServerName, parse_server_name
+from partialstate_service.federation.key_answers import MAX_KEPT_KEYS, MAX_KEY_ID_CHARS
 from partialstate_service.matrix.keys import KeyId
 from partialstate_service.matrix.signatures import MAX_SIGNATURES_PER_SERVER
 
@@ -55,9 +56,10 @@ class WantedKeys:
     def _note_signer_in(self, identifier: object, timestamp: int, signatures: Mapping[str, Any]) -> None:
         if isinstance(identifier, str):
             server = identifier.partition(":")[2]
-            if timestamp >= self._latest.get(server, 0):
-                self._latest[server] = timestamp
-            if isinstance(by_key := signatures.get(server), dict):
+            # A server that must have signed and has not needs no key: no key can mend that.
+            if isinstance(by_key := signatures.get(server), dict) and by_key:
+                if timestamp >= self._latest.get(server, 0):
+                    self._latest[server] = timestamp
                 self._note_keys(server, by_key)
 
     def _note_keys(self, server: str, by_key: Mapping[str, Any]) -> None:
@@ -65,7 +67,7 @@ class WantedKeys:
         if key_ids is None:
             key_ids = self._key_ids[server] = set()
         for key_id in islice(by_key, MAX_SIGNATURES_PER_SERVER):
-            if key_id.isascii():
+            if len(key_id) <= MAX_KEY_ID_CHARS and len(key_ids) < MAX_KEPT_KEYS and key_id.isascii():
                 key_ids.add(KeyId(key_id))
 
     def servers(self) -> dict[ServerName, int]:
