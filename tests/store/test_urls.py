@@ -120,7 +120,8 @@ class TestProblems:
         ("max_lag", "takeover_ms", "is_problem"),
         [
             ("10", 15_000, False),
-            ("10", 10_000, True),
+            ("10", 12_000, False),
+            ("10", 11_999, True),
             ("10", 5_000, True),
             (None, 1, False),
             ("1", None, False),

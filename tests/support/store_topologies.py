@@ -87,7 +87,9 @@ def sentinel_store(executable: str, directory: Path, takeover_ms: int = TAKEOVER
     """Run one primary, two replicas and three Sentinels."""
     options = _DURABLE | _lag(takeover_ms)
     with ExitStack() as stack:
-        nodes = [stack.enter_context(_server(executable, directory / f"node{i}", options)) for i in range(3)]
+        nodes = [
+            stack.enter_context(server_process(executable, directory / f"node{i}", options)) for i in range(3)
+        ]
         for replica in nodes[1:]:
             replica.ask("REPLICAOF", "127.0.0.1", str(nodes[0].port))
         sentinels = [
@@ -122,7 +124,7 @@ def cluster_store(executable: str, directory: Path, takeover_ms: int = TAKEOVER_
     )
     with ExitStack() as stack:
         nodes = [
-            stack.enter_context(_server(executable, directory / f"node{i}", options))
+            stack.enter_context(server_process(executable, directory / f"node{i}", options))
             for i in range(2 * PRIMARIES + 1)
         ]
         _acquaint(nodes)
@@ -159,7 +161,7 @@ def until(condition: Callable[[], T], timeout_s: float = _START_S) -> T:
 
 
 def _lag(takeover_ms: int) -> dict[str, str]:
-    return {"min-replicas-max-lag": str(takeover_ms // 1000 - 1)}
+    return {"min-replicas-max-lag": str(takeover_ms // 1000 - 2)}
 
 
 def _acquaint(nodes: Sequence[Process]) -> None:
@@ -174,7 +176,8 @@ def _acquaint(nodes: Sequence[Process]) -> None:
 
 
 @contextmanager
-def _server(executable: str, directory: Path, options: dict[str, str]) -> Iterator[Process]:
+def server_process(executable: str, directory: Path, options: dict[str, str]) -> Iterator[Process]:
+    """Run a server, until the block ends."""
     port, path = free_port(), directory / "s"
     directory.mkdir(parents=True)
     words = {

@@ -16,7 +16,7 @@ from partialstate_service.store.exchange import (
 from partialstate_service.store.nodes import Node, Terms
 from partialstate_service.store.server import Server
 from partialstate_service.store.settings import StoreSettings
-from partialstate_service.store.suitability import configured, info_of, lag_problem, problems
+from partialstate_service.store.suitability import configured, info_of, lag_problem, problems, sync_problem
 from partialstate_service.store.topologies import Route, route_to
 from partialstate_service.store.urls import Topology, UnsuitableStoreError, parse_store_url
 
@@ -46,7 +46,7 @@ async def connect(url: str, settings: StoreSettings) -> AsyncIterator[Server]:
         replicas = settings.acknowledging_replicas
         if replicas is None:
             replicas = 0 if parsed.topology is Topology.SINGLE else 1
-        yield Server(route, _acknowledgement(replicas, settings), replicas)
+        yield Server(route, *_acknowledgement(replicas, settings))
     finally:
         route.close()
         await asyncio.sleep(0)  # the event loop closes the sockets in its next pass
@@ -84,6 +84,10 @@ async def _examine(node: Node, topology: Topology, route: Route, settings: Store
         info = await info_of(node)
         for problem in problems(info, topology, settings):
             raise UnsuitableStoreError(problem)
+        if settings.acknowledge_on_disk:
+            appendfsync = await configured(node, "appendfsync")
+            if unsynced := sync_problem(appendfsync):
+                raise UnsuitableStoreError(unsynced)
         if topology is not Topology.SINGLE:
             max_lag = await configured(node, "min-replicas-max-lag")
             if too_long := lag_problem(max_lag, await route.takeover_ms()):
@@ -92,11 +96,11 @@ async def _examine(node: Node, topology: Topology, route: Route, settings: Store
         raise StoreUnavailableError("the store stopped answering while it was checked") from error
 
 
-def _acknowledgement(replicas: int, settings: StoreSettings) -> tuple[Argument, ...]:
-    """Return the command that waits until *replicas* have a change."""
-    if not replicas:
-        return ()
+def _acknowledgement(replicas: int, settings: StoreSettings) -> tuple[tuple[Argument, ...], tuple[int, ...]]:
+    """Return the command that waits until *replicas* have a change, and on whose disks, and what it must count."""
     timeout_ms = int(1000 * settings.command_timeout_s / 2)
     if settings.acknowledge_on_disk:
-        return ("WAITAOF", 1, replicas, timeout_ms)
-    return ("WAIT", replicas, timeout_ms)
+        return ("WAITAOF", 1, replicas, timeout_ms), (1, replicas)
+    if replicas:
+        return ("WAIT", replicas, timeout_ms), (replicas,)
+    return (), ()

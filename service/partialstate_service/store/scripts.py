@@ -11,7 +11,10 @@ _USES = re.compile(r"-- uses: ([\w ]+)\n")
 # Those that only read. All the same they are not declared so: a primary that has lost its replicas, and perhaps its
 # office, must refuse them.
 _READING = frozenset(
-    ("checkpoint", "find_join", "get", "log_segments", "page", "read_index", "read_token", "recorded_events")
+    (
+        *("checkpoint", "get", "held_chunks", "log_segments", "page", "read_index", "read_token"),
+        *("recorded_among", "recorded_events"),
+    )
 )
 
 

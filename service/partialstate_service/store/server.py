@@ -54,8 +54,13 @@ class _Elsewhere:
 class Server:
     """The servers, as the rest of the store sees them: every key has its primary. Every call raises StoreUnavailableError."""
 
-    def __init__(self, route: Route, acknowledgement: tuple[Argument, ...] = (), needed: int = 0) -> None:
-        """*acknowledgement*, a WAIT or WAITAOF, follows every change, on its connection; *needed* replicas must have it."""
+    def __init__(
+        self, route: Route, acknowledgement: tuple[Argument, ...] = (), needed: Sequence[int] = ()
+    ) -> None:
+        """*acknowledgement*, a WAIT or WAITAOF, follows every change, on its connection, and must count as many as *needed*.
+
+        Of WAIT these are replicas, of WAITAOF the primary itself (1), then replicas.
+        """
         self._route = route
         self._acknowledgement = acknowledgement
         self._needed = needed
@@ -141,10 +146,10 @@ class Server:
     def _require_acknowledged(self, what: str, acknowledged: Any, replies: Sequence[Any]) -> None:
         if any(isinstance(reply, ReplyError) for reply in replies):
             return  # nothing was changed
-        count = acknowledged[-1] if isinstance(acknowledged, list) else acknowledged
-        if not isinstance(count, int) or count < self._needed:
+        counts = acknowledged if isinstance(acknowledged, list) else [acknowledged]
+        if isinstance(acknowledged, ReplyError) or any(map(int.__lt__, counts, self._needed)):
             raise _unavailable(
-                what, f"changed, but not on enough replicas in time ({acknowledged!a} of {self._needed})"
+                what, f"changed, but not on enough servers in time ({acknowledged!a} of {[*self._needed]})"
             )
 
 

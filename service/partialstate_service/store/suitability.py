@@ -14,6 +14,8 @@ from partialstate_service.store.urls import Topology
 _log = logging.getLogger(__name__)
 _OLDEST = (7, 0)
 _WITH_WAITAOF = (7, 2)
+# A replica's last acknowledgement is known by the second, and looked at once a second.
+_LAG_MARGIN_S = 2
 
 Info = Mapping[str, str]
 
@@ -65,7 +67,7 @@ def problems(info: Info, topology: Topology, settings: StoreSettings) -> list[st
     if topology is not Topology.SINGLE and "min_slaves_good_slaves" not in info:
         found.append(
             "a primary that was replaced could go on deciding: set min-replicas-to-write 1 (or more), and "
-            "min-replicas-max-lag below the time after which another primary is chosen"
+            "min-replicas-max-lag 2 s or more below the time after which another primary is chosen"
         )
     return found
 
@@ -77,9 +79,18 @@ def lag_problem(max_lag: str | None, takeover_ms: int | None) -> str | None:
             "it cannot be told whether min-replicas-max-lag is below the store's fail-over time: see to it"
         )
         return None
-    if int(max_lag) * 1000 < takeover_ms:
+    longest_s = int(max_lag) + _LAG_MARGIN_S
+    if longest_s * 1000 <= takeover_ms:
         return None
     return (
-        f"a primary that is cut off takes changes for {max_lag} s, but another one is chosen after {takeover_ms} ms: "
+        f"a primary that is cut off takes changes for up to {longest_s} s (min-replicas-max-lag {max_lag}, and "
+        f"{_LAG_MARGIN_S} s since it counts whole seconds), but another one is chosen after {takeover_ms} ms: "
         "set min-replicas-max-lag lower, or the time of the fail-over higher"
     )
+
+
+def sync_problem(appendfsync: str | None) -> str | None:
+    """Return what is wrong with how the append-only file is synced where changes are acknowledged on disk."""
+    if appendfsync != "no":
+        return None
+    return "the store leaves it to its operating system when changes are on disk: set appendfsync everysec or always"

@@ -25,6 +25,13 @@ local function reply(code, ...)
   return { code, present[1], present[2], present[3], ... }
 end
 
+-- Return the reply to a call whose change is there, made now or before. It writes in any case: WAIT tells of what its own
+-- connection has written, and the replicas may still lack what another one has.
+local function reply_written(code, ...)
+  redis.call('HSET', META, 'repeated', 1)
+  return reply(code, ...)
+end
+
 -- Return the reply for a room that is not partial, with its last tombstone; one that was forgotten with the rest of a lost
 -- store may be partial all the same, so a store that is not reconciled does not say so.
 local function not_partial()

@@ -5,7 +5,7 @@ local generation, position = shift(), tonumber(shift())
 if not room or room.generation ~= generation then
   local tombstone = tombstone_of(generation)
   if tombstone and string.match(tombstone, '^%d+ (%S+)') == 'IMPORTED' then
-    return reply('OK', tostring(position))
+    return reply_written('OK', tostring(position))
   end
 end
 if not room then
@@ -21,4 +21,4 @@ if position > before then
   put('acknowledged', position)
   commit('acknowledge')
 end
-return reply('OK', room.acknowledged)
+return reply_written('OK', room.acknowledged)

@@ -6,7 +6,7 @@ local generation, position, now, keep_from = shift(), shift(), shift(), shift()
 if not room or room.generation ~= generation then
   local tombstone = tombstone_of(generation)
   if tombstone and string.match(tombstone, '^%d+ (%S+)') == 'IMPORTED' then
-    return reply('OK')
+    return reply_written('OK')
   end
 end
 if not room then

@@ -7,7 +7,7 @@ local tombstone = tombstone_of(generation)
 local has_ended = tombstone and string.match(tombstone, '^%d+ (%S+)') ~= 'JOIN_FAILED'
 if not room then
   if has_ended then
-    return reply('OK')
+    return reply_written('OK')
   end
   return not_partial()
 end
@@ -25,4 +25,4 @@ end
 if next(changed) then
   commit('confirm_join')
 end
-return reply('OK')
+return reply_written('OK')

@@ -4,10 +4,10 @@
 local join = shift()
 local known = redis.call('HGET', JOINS, join)
 if known then
-  return reply('ALREADY_REGISTERED', string.match(known, '^%d+'))
+  return reply_written('ALREADY_REGISTERED', string.match(known, '^%d+'))
 end
 local tombstone = redis.call('HGET', TOMBSTONES, ROOM_ID .. ' j ' .. join)
 if tombstone then
-  return reply('ENDED', string.match(tombstone, '^(%d+) (%S+)'))
+  return reply_written('ENDED', string.match(tombstone, '^(%d+) (%S+)'))
 end
 return reply('NEW', redis.call('HGET', WORK, 'life') or '')

@@ -7,10 +7,10 @@ if room and redis.call('ZSCORE', ORDER, join) then
   if next(changed) then
     commit('confirm_join')
   end
-  return reply('HELD', room.generation)
+  return reply_written('HELD', room.generation)
 end
 local tombstone = redis.call('HGET', TOMBSTONES, ROOM_ID .. ' j ' .. join)
 if tombstone then
-  return reply('ENDED', tombstone)
+  return reply_written('ENDED', tombstone)
 end
 return reply('UNKNOWN')

@@ -23,4 +23,4 @@ if redis.call('HGET', META, 'reconciled') ~= '1' then
   redis.call('HSET', META, 'reconciled', 1)
   commit('mark_reconciled')
 end
-return reply('OK')
+return reply_written('OK')

@@ -78,4 +78,4 @@ end
 if next(changed) or recorded > 0 then
   commit('record_partial_events')
 end
-return reply('OK', room.generation, unpack(outcomes))
+return reply_written('OK', room.generation, unpack(outcomes))

@@ -21,7 +21,7 @@ for i = 1, #ARGV, 3 do
   end
   if before ~= digest then
     redis.call('HSETNX', KEYS[3], digest, set)
-    redis.call('HSET', KEYS[2], event, digest)
   end
+  redis.call('HSET', KEYS[2], event, digest) -- also where nothing changes: see reply_written() in _keys.lua
 end
 return 'OK'

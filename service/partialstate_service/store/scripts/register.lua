@@ -6,11 +6,11 @@
 local join, life, now, keep_from, progress = shift(), shift(), shift(), shift(), shift()
 local known = redis.call('HGET', JOINS, join)
 if known then
-  return reply('ALREADY_REGISTERED', string.match(known, '^%d+'))
+  return reply_written('ALREADY_REGISTERED', string.match(known, '^%d+'))
 end
 local tombstone = redis.call('HGET', TOMBSTONES, ROOM_ID .. ' j ' .. join)
 if tombstone then
-  return reply('ENDED', string.match(tombstone, '^(%d+) (%S+)'))
+  return reply_written('ENDED', string.match(tombstone, '^(%d+) (%S+)'))
 end
 if room then
   if redis.call('HGET', WORK, 'life') ~= life then

@@ -5,7 +5,7 @@
 local generation, reason, now, keep_from = shift(), shift(), shift(), shift()
 if not room or room.generation ~= generation then
   if tombstone_of(generation) then
-    return reply('OK')
+    return reply_written('OK')
   elseif room then
     return reply('STALE', room.generation)
   end
@@ -19,7 +19,7 @@ if reason == 'LEFT' then
     due(nil)
     commit('release')
   end
-  return reply('OK')
+  return reply_written('OK')
 elseif reason == 'PURGED' then
   end_room('release', 'PURGED', now, keep_from)
   return reply('OK')

@@ -3,7 +3,11 @@
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 'ENDED'
 end
+local stored = 0
 for i = 1, #ARGV, 2 do
-  redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1])
+  stored = stored + redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1])
+end
+if stored == 0 and ARGV[1] then -- see reply_written() in _keys.lua
+  redis.call('HSET', KEYS[2], ARGV[1], redis.call('HGET', KEYS[2], ARGV[1]))
 end
 return 'OK'
