@@ -187,7 +187,9 @@ async def test_well_known_replaces_the_name_in_everything_but_the_signature(
         dns_server("hs.example. 60 IN A 127.0.0.1", "d.example. 60 IN A 127.0.0.1") as dns,
         federation(name_server=dns.address, well_known_port=site.port) as ours,
     ):
-        site.answer = json_answer({"m.server": f"d.example:{peer.port}"})
+        # "identity" is no encoding, named or not.
+        headers = {"Content-Encoding": "identity"}
+        site.answer = json_answer({"m.server": f"d.example:{peer.port}"}, headers=headers)
         assert await reached(ours, "hs.example")
         assert await reached(ours, "hs.example")
         assert site.paths == [WELL_KNOWN]

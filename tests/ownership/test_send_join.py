@@ -1,11 +1,12 @@
 """What a send_join response may look like, and what each flaw of it is called."""
 
 import json
+import time
 
 import pytest
 from partialstate_service.matrix.room_versions import ROOM_VERSIONS, room_version
 from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
-from partialstate_service.ownership.send_join import JoinedRoom, read_send_join
+from partialstate_service.ownership.send_join import MAX_MALFORMED, JoinedRoom, read_send_join
 from support.send_joins import US, sent_join
 
 
@@ -177,6 +178,19 @@ def test_every_odd_event_of_a_list_is_left_out_wherever_it_is():
     join.response["auth_chain"].append("odd")
     body = join.body.replace(b'"odd"', b'{"content": 1e400}')
     assert ids_of(read(join, body)) == ids_of(expected)
+
+
+@pytest.mark.parametrize("odd", [b"1", b"{}", b"NaN", b'{"content": 1e400}'])
+@pytest.mark.parametrize("name", ["state", "auth_chain"])
+def test_a_response_that_is_full_of_malformed_events_is_refused_soon(name, odd):
+    join = sent_join()
+    opening = b'"%s": [' % name.encode()
+    few = join.body.replace(opening, opening + (odd + b",") * MAX_MALFORMED)
+    assert ids_of(read(join, few)) == ids_of(read(join))
+    many = join.body.replace(opening, opening + (odd + b",") * 1_000_000)
+    begun = time.process_time()
+    assert flaw_of(join, many) is InputFlaw.TOO_LARGE
+    assert time.process_time() - begun < 3
 
 
 @pytest.mark.parametrize("kept", [1, 100, 700, 1000, -2, -1])

@@ -87,7 +87,8 @@ class HttpsWellKnown:
             if response.status_code in _REDIRECTS:
                 location: str | None = response.headers.get("location")
                 return location
-            if response.status_code != _OK_STATUS or "content-encoding" in response.headers:
+            encoding = response.headers.get("content-encoding", "identity").lower()
+            if response.status_code != _OK_STATUS or encoding != "identity":
                 return None
             body = bytearray()
             async for chunk in response.aiter_raw():

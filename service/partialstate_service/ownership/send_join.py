@@ -26,6 +26,8 @@ from partialstate_service.ownership.given_events import parse_given, parse_sent
 from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError, require_at_most
 
 MAX_SERVERS = 100_000
+MAX_MALFORMED = 1000
+"""How many events may be left out: each costs time, and a response can be full of them."""
 """Servers in a room; the largest rooms have some ten thousand."""
 
 _PARTIAL_NAMES = ("members_omitted", "org.matrix.msc3706.partial_state", "partial_state")
@@ -209,6 +211,7 @@ def _without_odd_values(body: bytes) -> bytes:
             value = body[begin : mark.start()]
             if value.strip() and not _is_json(value):
                 kept += (body[copied:begin], encode_canonical(_NO_VALUE))
+                _require_few_malformed(len(kept) // 2)
                 copied = mark.start()
             begin = mark.end() if in_list and character == b"," else None
         if character in _OPENING:
@@ -261,8 +264,25 @@ def _events(response: Mapping[str, Any], name: str, header: JoinHeader) -> dict[
     if not isinstance(given, list):
         field = f"send_join_response.{name}"
         raise RefusedInputError(InputFlaw.INVALID_FIELD, f"{field} is missing or not a list", field=field)
-    parsed = (parse_sent(raw, header.version, header.room_id) for raw in given)
-    return {event.event_id: event for event in parsed if event is not None}
+    events: dict[EventId, Event] = {}
+    malformed = 0
+    for raw in given:
+        if (event := parse_sent(raw, header.version, header.room_id)) is not None:
+            events[event.event_id] = event
+        else:
+            malformed += 1
+            _require_few_malformed(malformed)
+    return events
+
+
+def _require_few_malformed(count: int) -> None:
+    if count > MAX_MALFORMED:
+        raise RefusedInputError(
+            InputFlaw.TOO_LARGE,
+            f"more than {MAX_MALFORMED} events of the send_join response are malformed",
+            field="send_join_response",
+            limit=MAX_MALFORMED,
+        )
 
 
 def _join_that_counts(response: Mapping[str, Any], sent: Event, header: JoinHeader, us: ServerName) -> Event:
