@@ -14,7 +14,8 @@ class LostWrites:
         self._prefix = f"{key_prefix}:{{registry}}:"
         self._keys = ["meta", "log", "rooms", *(f"room:{room}" for room in rooms)]
         for key in self._keys:
-            ask("COPY", self._prefix + key, _COPY + key, "REPLACE")
+            ask("DEL", _COPY + key)  # of another test; what is not there yet is not copied
+            ask("COPY", self._prefix + key, _COPY + key)
 
     def lose(self) -> None:
         """Put the registry back, and let somebody else write to it."""
