@@ -8,7 +8,9 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from partialstate.v1 import rooms_service_pb2, rooms_service_pb2_grpc
 from partialstate_service.metrics import Metrics
+from partialstate_service.rpc import health as health_module
 from partialstate_service.rpc.credentials import TlsFiles
+from partialstate_service.rpc.health_watches import HealthWatches
 from partialstate_service.rpc.server import ServerConfig, api_server
 from support.api import refused
 
@@ -132,3 +134,86 @@ async def test_a_connection_of_some_age_is_made_anew():
             await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         health = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(PROCESS, wait_for_ready=True)).status == SERVING
+
+
+async def test_watchers_leave_room_for_checks():
+    """Whoever watches needs no token, so those who do must not keep others from asking, on the port of probes either."""
+    config = ServerConfig(listen="127.0.0.1:0", health_listen="127.0.0.1:0", max_concurrent_calls=1)
+    async with api_server(config, Metrics()) as server:
+        await server.start()
+        for address in (server.address, server.health_address):
+            async with grpc.aio.insecure_channel(address) as channel:
+                health = health_pb2_grpc.HealthStub(channel)
+                watches = [health.Watch(PROCESS) for _ in range(100)]
+                assert {(await watch.read()).status for watch in watches} == {SERVING}
+                refusals = await asyncio.gather(*(refusal_of(health.Watch(PROCESS)) for _ in range(100)))
+                assert {refusal.code for refusal in refusals} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+                assert refusals[0].facts == {"limit": "100", "scope": "client"}
+                assert (await health.Check(PROCESS)).status == SERVING
+                watches.pop().cancel()
+                await until_watching(health)
+
+
+async def refusal_of(watch):
+    with refused() as refusal:
+        await watch.read()
+    return refusal
+
+
+async def until_watching(health):
+    """Return once the server has seen the end of a stream that its client has ended."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await health.Watch(PROCESS).read()
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_watcher_that_never_says_of_what_is_one_too(server):
+    method = "/grpc.health.v1.Health/Watch"
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        mute = [channel.stream_stream(method)() for _ in range(101)]
+        async with asyncio.timeout(5):
+            done, _ = await asyncio.wait(
+                [asyncio.ensure_future(call.code()) for call in mute], return_when=asyncio.FIRST_COMPLETED
+            )
+        assert [task.result() for task in done] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+        assert (await health_pb2_grpc.HealthStub(channel).Check(PROCESS)).status == SERVING
+        for call in mute:
+            call.cancel()
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+async def test_a_call_without_a_request_ends(server, method, monkeypatch):
+    monkeypatch.setattr(health_module, "_REQUEST_TIMEOUT_S", 0.1)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        mute = channel.stream_stream(f"/grpc.health.v1.Health/{method}")()
+        async with asyncio.timeout(5):
+            assert await mute.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        empty = channel.stream_stream(f"/grpc.health.v1.Health/{method}")()
+        await empty.done_writing()
+        async with asyncio.timeout(5):
+            assert await empty.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class Caller:
+    """What a call tells of who makes it, and what becomes of it."""
+
+    def __init__(self, peer):
+        self.peer = lambda: peer
+
+    async def abort(self, code, details, metadata):
+        raise grpc.aio.AbortError(code, details)
+
+
+async def test_watchers_of_many_hosts_have_a_limit_together():
+    watches = HealthWatches(at_a_time=2, at_a_time_per_host=1)
+    one, two, three = (Caller(f"ipv4:10.0.0.{i}:5000") for i in (1, 2, 3))
+    async with watches.place(one):
+        async with watches.place(two):
+            with pytest.raises(grpc.aio.AbortError, match="the service has 2 calls"):
+                await watches.place(three).__aenter__()
+        async with watches.place(three):
+            with pytest.raises(grpc.aio.AbortError, match="the client has 1 calls"):
+                await watches.place(one).__aenter__()

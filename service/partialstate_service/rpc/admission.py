@@ -84,7 +84,7 @@ class Admission:
 
     def _client(self, method: str, context: Context) -> str:
         if self._clients is None:
-            return next(_certificate_names(context), None) or _host(context)
+            return next(_certificate_names(context), None) or host_of(context)
         client = _recognised(self._clients(), context)
         if not client.may_call(method):
             raise PermissionDeniedError(client.name, ROLES_BY_METHOD[method])
@@ -114,6 +114,7 @@ def _certificate_names(context: Context) -> Iterator[str]:
             yield name.decode(errors="replace")
 
 
-def _host(context: Context) -> str:
+def host_of(context: Context) -> str:
+    """Return the host that a call comes from."""
     peer: str = context.peer()
     return peer.rpartition(":")[0]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from partialstate_service.rpc import health
@@ -14,6 +13,7 @@ from partialstate_service.rpc.admission import Admission, CallLimits
 from partialstate_service.rpc.call_rates import CallRates
 from partialstate_service.rpc.credentials import TlsFiles, clients_in, server_credentials
 from partialstate_service.rpc.guard import CallObserver, Guard
+from partialstate_service.rpc.health_watches import HealthWatches
 from partialstate_service.rpc.known_clients import InvalidTokenFileError, KnownClients
 from partialstate_service.rpc.services import SERVICES, LateServices, Servicers
 from partialstate_service.store.meanwhile import meanwhile
@@ -21,6 +21,9 @@ from partialstate_service.store.meanwhile import meanwhile
 _PROBES_AT_A_TIME = 100
 _REFUSALS_AT_A_TIME = 1_000
 """How many calls more than allowed may be there for a moment, to be refused with a reason; and how many probes."""
+_HEALTH_WATCHES = 1_000
+_HEALTH_WATCHES_PER_HOST = 100
+"""How many streams of health there may be besides: everybody may open them, and they last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,10 @@ class ApiServer:
             interceptors=[self._guard],
             options=_options(config),
             # The guard's own limit comes first and says what it is; this one also bounds what the guard lets pass.
-            maximum_concurrent_rpcs=config.max_concurrent_calls + _REFUSALS_AT_A_TIME,
+            maximum_concurrent_rpcs=config.max_concurrent_calls + _REFUSALS_AT_A_TIME + _HEALTH_WATCHES,
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, api)
+        watches = HealthWatches(_HEALTH_WATCHES, _HEALTH_WATCHES_PER_HOST)
+        api.add_generic_rpc_handlers((self._health.handler(watches),))
         if not config.health_only:
             api.add_generic_rpc_handlers((self._services,))
             reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), api)
@@ -83,9 +87,12 @@ class ApiServer:
         self.health_address: str | None = None
         if config.health_listen is not None:
             probes = grpc.aio.server(
-                options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=_PROBES_AT_A_TIME
+                options=[("grpc.so_reuseport", 0)],
+                maximum_concurrent_rpcs=_PROBES_AT_A_TIME + _HEALTH_WATCHES_PER_HOST,
             )
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, probes)
+            # Kubelet and a load balancer, or all of them through one address.
+            watches = HealthWatches(_HEALTH_WATCHES_PER_HOST, _HEALTH_WATCHES_PER_HOST)
+            probes.add_generic_rpc_handlers((self._health.handler(watches),))
             self.health_address = _listen(probes, config.health_listen, None)
             self._servers.append(probes)
 
