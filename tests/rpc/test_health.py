@@ -89,6 +89,17 @@ async def test_every_kind_of_call_is_refused_without_a_store(server, requests):
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
 
+async def test_a_method_that_a_caller_made_up_is_not_remembered(server):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        for name in ("CheckService/Check", "CheckService/Invented", "Invented/Check"):
+            call = channel.stream_stream(f"/partialstate.v1.{name}")()
+            is_known = name == "CheckService/Check"
+            assert await call.code() is (
+                grpc.StatusCode.UNAVAILABLE if is_known else grpc.StatusCode.UNIMPLEMENTED
+            )
+    assert set(server._guard._wrapped) == {"/partialstate.v1.CheckService/Check"}
+
+
 async def test_a_server_of_health_only_has_no_services_but_is_ready_or_not():
     config = ServerConfig(listen="127.0.0.1:0", health_only=True)
     async with api_server(config, Metrics()) as server, grpc.aio.insecure_channel(server.address) as channel:

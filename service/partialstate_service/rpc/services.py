@@ -19,14 +19,18 @@ from partialstate.v1 import (
 from partialstate_service.domain.errors import StoreUnavailableError
 from partialstate_service.rpc.grpc_types import Context, GenericHandler, Handler
 
-SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
+_DESCRIPTORS = tuple(
+    module.DESCRIPTOR.services_by_name[name]
     for module, name in (
         (rooms_service_pb2, "RoomsService"),
         (check_service_pb2, "CheckService"),
         (recovered_state_service_pb2, "RecoveredStateService"),
         (watch_service_pb2, "WatchService"),
     )
+)
+SERVICES = tuple(service.full_name for service in _DESCRIPTORS)
+_METHODS = frozenset(
+    f"/{service.full_name}/{method.name}" for service in _DESCRIPTORS for method in service.methods
 )
 
 
@@ -70,7 +74,8 @@ class LateServices(GenericHandler):
     def service(self, details: grpc.HandlerCallDetails) -> Handler | None:
         """Return the handler of a call, None for a method that is not of these services."""
         if not self._handlers:
-            return _WITHOUT_STORE if details.method.split("/")[1:2][0] in SERVICES else None
+            # Callers make up names, and the guard remembers each that has a handler.
+            return _WITHOUT_STORE if details.method in _METHODS else None
         return next((found for each in self._handlers if (found := each.service(details)) is not None), None)
 
 
