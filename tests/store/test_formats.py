@@ -67,6 +67,9 @@ async def test_a_newer_store_stops_checks_changes_and_readers(store, replica, se
         await stops(mirror)
     with pytest.raises(StoreNotUnderstoodError):
         await anext(watch)
+    for after in (None, before):  # nor are there new ones
+        with pytest.raises(StoreNotUnderstoodError):
+            await anext(store.mirror.watch(after, 10))
     for call in (
         register(store, join("!other:here", "$other")),
         store.registry.get(ROOM),

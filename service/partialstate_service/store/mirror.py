@@ -88,6 +88,8 @@ class RedisMirror:
     ) -> AsyncGenerator[Change, None]:
         if after is None or after.revision > self._token.revision:
             await self._catch_up()
+        if self._not_understood is not None:
+            raise self._not_understood
         with self._watchers.watching(room_id, queue_limit) as watcher:
             if after is None:
                 yield _bookmark(self._token)
