@@ -38,7 +38,7 @@ class Replica:
 @pytest.fixture
 async def parts():
     server, replica = HeldServer(), Replica()
-    index = ReadIndex(server, Keys("mps"), replica.follow, lambda: Revision(replica.revision))
+    index = ReadIndex(server, Keys("mps"), replica.follow, lambda: Revision(replica.revision), 60)
     task = asyncio.create_task(index.run())
     yield server, replica, index
     task.cancel()
@@ -108,6 +108,30 @@ async def test_a_failed_read_fails_those_who_waited_for_it_only(parts):
     await lucky
 
 
+async def test_nobody_waits_longer_than_the_time_for_reads_before_the_own_either(parts):
+    server, _, index = parts
+    index._timeout_s = 0.3
+    loop = asyncio.get_running_loop()
+    held = asyncio.create_task(index.read(()))
+    answer, reply, _ = await server.issued.get()
+    for _ in range(2):
+        begun_s = loop.time()
+        waits = [asyncio.create_task(index.read([EventId("$a")])) for _ in range(3)]
+        for task in waits:
+            with pytest.raises(StoreUnavailableError, match="in time"):
+                await task
+        assert 0.2 < loop.time() - begun_s < 2
+    answer.set_result(reply)
+    with pytest.raises(StoreUnavailableError, match="in time"):
+        await held
+    answer, reply, _ = await server.issued.get()
+    answer.set_result(reply)
+    again = asyncio.create_task(index.read([EventId("$b")]))
+    answer, reply, _ = await server.issued.get()
+    answer.set_result(reply)
+    assert await again == {"$b": "!room:here"}
+
+
 class CountingServer(HeldServer):
     """A server that answers at once."""
 
@@ -127,7 +151,7 @@ async def counted():
     async def follow(reading):
         return True
 
-    index = ReadIndex(server, Keys("mps"), follow, lambda: Revision(0))
+    index = ReadIndex(server, Keys("mps"), follow, lambda: Revision(0), 60)
     task = asyncio.create_task(index.run())
     yield server, index
     task.cancel()

@@ -46,7 +46,8 @@ async def connect(url: str, settings: StoreSettings) -> AsyncIterator[Server]:
         replicas = settings.acknowledging_replicas
         if replicas is None:
             replicas = 0 if parsed.topology is Topology.SINGLE else 1
-        yield Server(route, *_acknowledgement(replicas, settings))
+        acknowledgement, needed = _acknowledgement(replicas, settings)
+        yield Server(route, acknowledgement, needed, timeout_s=settings.command_timeout_s)
     finally:
         route.close()
         await asyncio.sleep(0)  # the event loop closes the sockets in its next pass

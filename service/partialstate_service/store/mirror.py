@@ -46,7 +46,13 @@ class RedisMirror:
         self._history: deque[Change] = deque(maxlen=changes.settings.mirror_history)
         self._before_history = self._token
         self._watchers = Watchers()
-        self._index = ReadIndex(changes.server, changes.keys, self._follow, lambda: self._token.revision)
+        self._index = ReadIndex(
+            changes.server,
+            changes.keys,
+            self._follow,
+            lambda: self._token.revision,
+            changes.settings.command_timeout_s,
+        )
 
     @property
     def rooms(self) -> Mapping[RoomId, PartialRoom]:

@@ -5,7 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from partialstate_service.domain.errors import NotReconciledError, PartialStateError
+from partialstate_service.domain.errors import (
+    NotReconciledError,
+    PartialStateError,
+    StoreUnavailableError,
+)
 from partialstate_service.domain.ids import EventId, Revision, RoomId
 from partialstate_service.domain.rooms import StateToken
 from partialstate_service.store.keys import Keys
@@ -38,16 +42,21 @@ class Reading:
 
 @dataclass(slots=True)
 class _Batch:
-    """Those who wait for the same read."""
+    """Those who wait for the same read, each for *timeout_s* at most: the first of them begins it."""
 
+    timeout_s: float
     readers: "list[asyncio.Future[Mapping[EventId, RoomId]]]" = field(default_factory=list)
     event_ids: list[EventId] = field(default_factory=list)
     _goal: int = 0
     _reached: "asyncio.Future[None] | None" = None
+    _limit: asyncio.TimerHandle | None = None
 
     def add(self, reader: "asyncio.Future[Mapping[EventId, RoomId]]") -> None:
         """Let one more wait."""
         self.readers.append(reader)
+        if self._limit is None:
+            # One timer for all: whoever comes later to a store that is silent need not wait as long.
+            self._limit = asyncio.get_running_loop().call_later(self.timeout_s, self._give_up)
         self._look()
 
     async def gathered(self, expected: int, after_s: float, at_most_s: float) -> None:
@@ -70,20 +79,33 @@ class _Batch:
         if self._reached is not None and not self._reached.done() and len(self.readers) >= self._goal:
             self._reached.set_result(None)
 
+    def _give_up(self) -> None:
+        """Let those who wait fail; a read that is under way goes on, since it may be long work that others need too."""
+        self.fail(StoreUnavailableError("the store did not answer in time"))
+        self.readers.clear()
+
+    def _end_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
     def succeed(self, rooms: Mapping[EventId, RoomId]) -> None:
         """Hand the rooms of events to all who still wait."""
+        self._end_limit()
         for reader in self.readers:
             if not reader.done():
                 reader.set_result(rooms)
 
     def fail(self, error: Exception) -> None:
         """Let all who still wait fail."""
+        self._end_limit()
         for reader in self.readers:
             if not reader.done():
                 reader.set_exception(error)
 
     def cancel(self) -> None:
         """Cancel all who still wait."""
+        self._end_limit()
         for reader in self.readers:
             reader.cancel()
 
@@ -100,12 +122,17 @@ class ReadIndex:
         keys: Keys,
         follow: Callable[[Reading], Awaitable[bool]],
         position: Callable[[], Revision],
+        timeout_s: float,
     ) -> None:
-        """*follow* brings the replica to a reading, or returns False if it needs another one."""
+        """*follow* brings the replica to a reading, or returns False if it needs another one.
+
+        *timeout_s* limits how long a caller waits, for reads before its own as well.
+        """
         self._server = server
         self._keys = [keys.of("meta"), keys.of("log"), keys.of("event_rooms")]
         self._follow = follow
         self._position = position
+        self._timeout_s = timeout_s
         self._waiting: _Batch | None = None
         self._wanted = asyncio.Event()
         self._issued_s = float("-inf")
@@ -119,7 +146,7 @@ class ReadIndex:
         Raises NotReconciledError and StoreUnavailableError.
         """
         if self._waiting is None:
-            self._waiting = _Batch()
+            self._waiting = _Batch(self._timeout_s)
             self._wanted.set()
         reader: asyncio.Future[Mapping[EventId, RoomId]] = asyncio.get_running_loop().create_future()
         self._waiting.add(reader)
@@ -132,7 +159,7 @@ class ReadIndex:
 
     async def run(self) -> None:
         """Serve the readers, until cancelled."""
-        batch = _Batch()
+        batch = _Batch(self._timeout_s)
         crowded = 0
         try:
             while True:

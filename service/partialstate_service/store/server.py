@@ -55,13 +55,20 @@ class Server:
     """The servers, as the rest of the store sees them: every key has its primary. Every call raises StoreUnavailableError."""
 
     def __init__(
-        self, route: Route, acknowledgement: tuple[Argument, ...] = (), needed: Sequence[int] = ()
+        self,
+        route: Route,
+        acknowledgement: tuple[Argument, ...] = (),
+        needed: Sequence[int] = (),
+        *,
+        timeout_s: float,
     ) -> None:
         """*acknowledgement*, a WAIT or WAITAOF, follows every change, on its connection, and must count as many as *needed*.
 
-        Of WAIT these are replicas, of WAITAOF the primary itself (1), then replicas.
+        Of WAIT these are replicas, of WAITAOF the primary itself (1), then replicas. *timeout_s* limits each call, with
+        all the servers that it goes to.
         """
         self._route = route
+        self._timeout_s = timeout_s
         self._acknowledgement = acknowledgement
         self._needed = needed
 
@@ -99,11 +106,13 @@ class Server:
         sent = [*commands, self._acknowledgement] if changes and self._acknowledgement else commands
         elsewhere = _Elsewhere()
         trouble: Exception = NotConnectedError()
+        give_up_s = asyncio.get_running_loop().time() + self._timeout_s
         for _ in range(_HOPS):
             node = elsewhere.node
             try:
-                node = node or await self._route.node(key)
-                replies = await node.exchange([("ASKING",), *sent] if elsewhere.asking else sent)
+                async with asyncio.timeout_at(give_up_s):
+                    node = node or await self._route.node(key)
+                    replies = await node.exchange([("ASKING",), *sent] if elsewhere.asking else sent)
             except NotConnectedError as error:
                 self._route.doubt(node)
                 trouble = error
@@ -111,7 +120,7 @@ class Server:
             except (ConnectionLostError, TimeoutError) as error:
                 self._route.doubt(node)
                 where = node.address if node is not None else "?"
-                raise _unavailable(what, f"{where}: {error or 'no answer in time'}") from error
+                raise _unavailable(what, f"{where}: {str(error) or 'no answer in time'}") from error
             else:
                 replies = replies[elsewhere.asking :]
                 if (next_one := self._elsewhere(replies[0], node)) is None:

@@ -21,7 +21,7 @@ class StoreSettings:
 
     connect_timeout_s: float = 5.0
     command_timeout_s: float = 5.0
-    """How long one command may take before the store counts as unavailable."""
+    """How long one command may take, with connecting and all redirections, before the store counts as unavailable."""
     start_timeout_s: float = 30.0
     """How long to wait at start for a store that is not reachable yet, or is loading its data."""
     max_connections: int = 32

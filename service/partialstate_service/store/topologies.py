@@ -171,6 +171,9 @@ class Sentinels:
     async def _ask(self, question: str) -> Any:
         reasons = []
         for sentinel in list(self._sentinels):
+            # Whoever has no time for its answer has another one asked first the next time.
+            self._sentinels.remove(sentinel)
+            self._sentinels.append(sentinel)
             try:
                 [reply] = await _exchange(sentinel, ("SENTINEL", question, self._service))
             except NotConnectedError as error:
@@ -194,7 +197,8 @@ class Cluster:
         self._ranges: list[tuple[int, int, Node]] = []
         self._finding = asyncio.Lock()
         self._doubted = True
-        self._suspect: Address | None = None
+        self._suspects: list[Address] = []
+        """Those that did not behave or have not answered, the last of them last."""
 
     async def node(self, key: str) -> Node:
         """See `Route`."""
@@ -219,7 +223,7 @@ class Cluster:
         """See `Route`."""
         self._doubted = True
         if node is not None:
-            self._suspect = node.address
+            self._suspect(node.address)
 
     async def takeover_ms(self) -> int | None:
         """See `Route`."""
@@ -244,8 +248,11 @@ class Cluster:
 
     async def _slots(self) -> list[tuple[int, int, Node]]:
         reasons = []
-        known = [node.address for _, _, node in self._ranges]
-        for address in sorted(dict.fromkeys([*known, *self._seeds]), key=lambda one: one == self._suspect):
+        known = dict.fromkeys([*(node.address for _, _, node in self._ranges), *self._seeds])
+        self._suspects = [address for address in self._suspects if address in known]
+        for address in [*(one for one in known if one not in self._suspects), *self._suspects]:
+            # Whoever has no time for its answer has another one asked first the next time.
+            self._suspect(address)
             try:
                 [reply] = await _exchange(self._nodes.at(address), ("CLUSTER", "SLOTS"))
             except NotConnectedError as error:
@@ -260,10 +267,16 @@ class Cluster:
                     )
                     for first, last, primary, *_ in reply
                 ]
+                self._suspects.remove(address)
                 self._nodes.keep({found for _, _, found in named})
                 return [(first, last, self._nodes.at(found)) for first, last, found in named]
             reasons.append(f"{address} knows no slots")
         raise NotConnectedError(f"no node of the cluster answers: {'; '.join(reasons)}")
+
+    def _suspect(self, address: Address) -> None:
+        if address in self._suspects:
+            self._suspects.remove(address)
+        self._suspects.append(address)
 
 
 def slot_of(key: str) -> int:
@@ -276,7 +289,7 @@ async def _exchange(node: Node, command: tuple[str, ...]) -> list[Any]:
     try:
         replies = await node.exchange([command])
     except (ConnectionLostError, TimeoutError) as error:
-        raise NotConnectedError(f"{node.address}: {error or 'no answer in time'}") from error
+        raise NotConnectedError(f"{node.address}: {str(error) or 'no answer in time'}") from error
     if isinstance(replies[0], ReplyError):
         raise NotConnectedError(f"{node.address}: {replies[0]}")
     return replies
