@@ -93,6 +93,10 @@ async def _opened(settings: StoreSettings, stack: AsyncExitStack, waited_enough:
 
     The embedded server is our own: it comes, or the process ends with the reason.
     """
+    if settings.url is None:
+        # It may have much to load. Who probes would take a process that says nothing for one that hangs.
+        late = asyncio.get_running_loop().call_later(settings.start_timeout_s, waited_enough)
+        stack.callback(late.cancel)
     attempt = settings if settings.url is None else replace(settings, start_timeout_s=_PATIENCE_S)
     while True:
         try:

@@ -1,6 +1,8 @@
 """The embedded server: private, durable, alone on its data, and gone when we are."""
 
 import asyncio
+import inspect
+import logging
 import os
 import signal
 import stat
@@ -13,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from partialstate_service.domain.errors import StoreUnavailableError
-from partialstate_service.store.embedded import EmbeddedStoreError
+from partialstate_service.store import supervisor
+from partialstate_service.store.embedded import EmbeddedStoreError, embedded_server
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
+from support.loading_server import loading_server
 from support.store_rooms import ROOM, join, register
 from support.store_server import ask, servers_here
 
@@ -125,6 +129,43 @@ async def test_a_server_that_cannot_start_says_why(settings):
     with pytest.raises(EmbeddedStoreError, match="ended with 1"):
         async with open_store(settings):
             pass
+
+
+@pytest.fixture
+def loading(tmp_path):
+    """Return settings with a server that loads its data twice as long as a server may be silent, or only is silent."""
+
+    def settings_of(*, says):
+        executable = loading_server(tmp_path, loading_s=2, says=says)
+        return StoreSettings(
+            data_dir=tmp_path / "data", embedded_executable=executable, start_timeout_s=1, stop_grace_s=1
+        )
+
+    return settings_of
+
+
+async def test_a_server_that_loads_its_data_is_waited_for(loading):
+    began = time.monotonic()
+    async with embedded_server(loading(says=True)):
+        assert time.monotonic() - began > 2
+
+
+async def test_a_server_that_says_nothing_is_given_up(loading):
+    with pytest.raises(EmbeddedStoreError, match="did not answer within 1 s"):
+        async with embedded_server(loading(says=False)):
+            pass
+
+
+async def test_a_server_that_loads_says_how_far_it_is(loading, monkeypatch, caplog, tmp_path):
+    # The supervisor is a program of its own.
+    impatient = tmp_path / "supervisor.py"
+    text = inspect.getsource(supervisor)
+    impatient.write_text(text.replace("_TELL_LOADING_S = 10.0", "_TELL_LOADING_S = 0.3"))
+    monkeypatch.setattr(supervisor, "__file__", str(impatient))
+    with caplog.at_level(logging.INFO):
+        async with embedded_server(loading(says=True)):
+            pass
+    assert "the embedded server still loads its data: 12.34 %" in caplog.messages
 
 
 async def test_a_killed_server_comes_back_with_every_acknowledged_write(settings):

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from partialstate_service.store import supervisor
 from partialstate_service.store.meanwhile import meanwhile
 from partialstate_service.store.settings import StoreSettings
 
+_log = logging.getLogger(__name__)
 # sun_path has 104 bytes on macOS and 108 on Linux, with the final NUL.
 _MAX_SOCKET_PATH_BYTES = 103
 _SOCKET = "store.sock"
@@ -32,6 +34,7 @@ class EmbeddedStoreError(PartialStateError):
 async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
     """Run the server over `settings.data_dir` and yield its URL. Raises EmbeddedStoreError.
 
+    A server that loads its data is waited for however long that takes.
     A server that dies is started again by its supervisor. The death of the supervisor ends the block (the error comes in a
     group): whoever looks after us then starts both anew.
     """
@@ -50,8 +53,8 @@ async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        line = await process.stdout.readline()
-        report = json.loads(line) if line else {"error": "the supervisor of the embedded server failed"}
+        while "loading" in (report := await _report(process.stdout)):
+            _log.info("the embedded server still loads its data: %s", report["loading"])
         if "error" in report:
             raise EmbeddedStoreError(report["error"])
         async with meanwhile(_fail_with(process)):
@@ -63,6 +66,11 @@ async def embedded_server(settings: StoreSettings) -> AsyncIterator[str]:
         if await process.wait() < 0:
             # Somebody killed the supervisor, so nobody has stopped the server yet.
             await asyncio.to_thread(supervisor.shut_down, str(server_socket))
+
+
+async def _report(supervisor_says: asyncio.StreamReader) -> dict[str, str]:
+    line = await supervisor_says.readline()
+    return json.loads(line) if line else {"error": "the supervisor of the embedded server failed"}
 
 
 async def _fail_with(process: asyncio.subprocess.Process) -> None:

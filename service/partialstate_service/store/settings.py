@@ -23,7 +23,8 @@ class StoreSettings:
     command_timeout_s: float = 5.0
     """How long one command may take, with connecting and all redirections, before the store counts as unavailable."""
     start_timeout_s: float = 30.0
-    """How long to wait at start for a store that is not reachable yet, or is loading its data."""
+    """How long to wait at start for a store that is not reachable yet, or is loading its data; an embedded server that
+    loads is waited for as long as it says so."""
     max_connections: int = 32
     """How many connections there are to each server at most."""
     acknowledging_replicas: int | None = None

@@ -7,7 +7,8 @@ grace). A server that dies by itself is started again on the same data.
 The lock on the data directory is an open file that the server inherits, so it is held until the last of both is gone.
 
 Usage: supervisor.py DATA_DIR SOCKET GRACE_S START_TIMEOUT_S SERVER [ARGUMENT...]
-Prints one JSON line when the server answers ({"pid": …}), or when it cannot be started ({"error": …}).
+Prints one JSON line when the server answers ({"pid": …}), or when it cannot be started ({"error": …}); before, now and
+then, that it loads its data, and how much of it is loaded ({"loading": "12.34 %"}).
 """
 
 import contextlib
@@ -26,6 +27,7 @@ _LOCK_WAIT_S = 2.0
 _RESTART_PAUSE_S = 0.2
 _LONGEST_RESTART_PAUSE_S = 5.0
 _POLL_S = 0.02
+_TELL_LOADING_S = 10.0
 
 
 class RefusedError(Exception):
@@ -123,16 +125,32 @@ def start(command: list[str], data_dir: Path, lock_file: int) -> subprocess.Pope
 def await_ready(
     server: subprocess.Popen[bytes], server_socket: str, timeout_s: float, data_dir: Path
 ) -> None:
-    """Return once the server answers, or raise RefusedError with the end of its log."""
-    began = time.monotonic()
-    while ask(server_socket, b"PING\r\n") != b"+PONG\r\n":
+    """Return once the server answers, or raise RefusedError with the end of its log.
+
+    A server that says that it loads its data is given all the time that this takes: it would begin anew after a restart.
+    """
+    last_heard = told = time.monotonic()
+    while (answer := ask(server_socket, b"PING\r\n")) != b"+PONG\r\n":
+        if answer.startswith(b"-LOADING"):
+            last_heard = time.monotonic()
+            if last_heard - told > _TELL_LOADING_S:
+                told = last_heard
+                report({"loading": loaded(server_socket)})
         ended = server.poll() is not None
-        if ended or time.monotonic() - began > timeout_s:
+        if ended or time.monotonic() - last_heard > timeout_s:
             log = (data_dir / "server.log").read_text(errors="replace")[-2000:]
             what = f"ended with {server.returncode}" if ended else f"did not answer within {timeout_s:g} s"
             raise RefusedError(f"the embedded server {what}: {log}")
         if select.select([sys.stdin], [], [], _POLL_S)[0]:
             raise RefusedError("the service has ended")
+
+
+def loaded(server_socket: str) -> str:
+    """Return how much of its data a server has loaded, as far as it says."""
+    for line in ask(server_socket, b"INFO persistence\r\n").decode(errors="replace").splitlines():
+        if line.startswith("loading_loaded_perc:"):
+            return f"{line.partition(':')[2]} %"
+    return "unknown"
 
 
 def ask(server_socket: str, request: bytes) -> bytes:

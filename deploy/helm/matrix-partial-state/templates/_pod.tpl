@@ -80,7 +80,7 @@ spec:
         - name: health
           containerPort: 7792
         {{- end }}
-      # An embedded store is waited for before the first answer; any other makes the pod unready, not unstarted.
+      # An embedded store is waited for before the first answer, half a minute at most; any other makes the pod unready, not unstarted.
       startupProbe:
         {{- include "matrix-partial-state.probe" (dict "root" $root) | nindent 8 }}
         periodSeconds: 2
