@@ -13,10 +13,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from partialstate.v1 import check_service_pb2, rooms_service_pb2, watch_service_pb2
 from partialstate_service.app import servicers
 from partialstate_service.metrics import Metrics
-from partialstate_service.rpc.credentials import TlsFiles
+from partialstate_service.rpc import credentials
+from partialstate_service.rpc.credentials import TlsFiles, clients_in
 from partialstate_service.rpc.known_clients import InvalidCredentialsError
 from partialstate_service.rpc.server import CannotListenError, ServerConfig, check_credentials
 from partialstate_service.settings import Settings
+from structlog.testing import capture_logs
 from support.api import connected, refused, running_api
 from support.send_joins import sent_join
 from support.serving import running_server
@@ -67,6 +69,59 @@ async def test_an_empty_token_file_is_refused(api, tmp_path):
     with pytest.raises(ValueError, match="no token"):
         async with serving(api, config(token_file=tmp_path / "none")):
             pass
+
+
+def test_a_token_file_that_is_emptied_withdraws_all_tokens_and_no_broken_one_does(token_file, monkeypatch):
+    now_s = 1000.0
+    monkeypatch.setattr(credentials.time, "monotonic", lambda: now_s)
+    clients = clients_in(token_file)
+
+    def is_known(token):
+        return clients().with_token(token) is not None
+
+    for broken in ("first\nfirst\n", "a b c\n"):
+        token_file.write_text(broken)
+        assert is_known("first")
+        assert is_known("second")
+    token_file.unlink()
+    assert is_known("first")
+    for emptied in ("", "# nobody\n"):
+        token_file.write_text(emptied)
+        assert is_known("first"), "it may be that it is just written"
+        now_s += 1.9
+        assert is_known("first")
+    token_file.write_text("first\nfirst\n")
+    for _ in range(2):
+        now_s += 5
+        assert is_known("first"), "what was seen while it was written does not count for what it became"
+    token_file.write_text("third\n")
+    assert is_known("third")
+    assert not is_known("first")
+    token_file.write_text("")
+    assert is_known("third")
+    now_s += 2
+    with capture_logs() as logged:
+        assert not is_known("third")
+        assert not is_known("third")
+    assert [(entry["log_level"], entry["path"]) for entry in logged] == [("warning", str(token_file))]
+    token_file.write_text("fourth\n")
+    assert is_known("fourth")
+
+
+async def test_the_last_token_can_be_withdrawn_with_its_streams(store_url, token_file, monkeypatch):
+    monkeypatch.setattr(credentials, "_EMPTY_FOR_S", 0.5)
+    async with running_api(store_url, reconciled=False, config=config(token_file=token_file)) as api:
+        watch = api.watch.Watch(watch_service_pb2.WatchRequest(), metadata=bearer("first"))
+        await watch.read()
+        token_file.write_text("")
+        async with asyncio.timeout(10):
+            with refused() as refusal:
+                while await watch.read() is not grpc.aio.EOF:
+                    pass
+        assert refusal.reason == "UNAUTHENTICATED"
+        with refused() as refusal:
+            await api.rooms.ListPartialRooms(LIST, metadata=bearer("first"))
+        assert refusal.reason == "UNAUTHENTICATED"
 
 
 @pytest.mark.parametrize("missing", ["token_file", "tls_cert_file", "tls_key_file", "tls_client_ca_file"])

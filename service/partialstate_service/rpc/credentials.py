@@ -1,6 +1,7 @@
 """TLS credentials and known clients that are read again when their files change."""
 
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from partialstate_service.rpc.known_clients import (
 )
 
 _log = structlog.get_logger()
+_EMPTY_FOR_S = 2.0
+"""How long a token file must hold nothing before that counts: one that is written in place is empty for a moment."""
 _T = TypeVar("_T")
 _Times: TypeAlias = tuple[tuple[int, int, int], ...]
 
@@ -54,6 +57,8 @@ class FileContent(Generic[_T]):
         """Return the content, and whether it is new since the last call."""
         times = self._times()
         # What could not be read before is tried again, and complained of, when it has changed.
+        if times == self._seen:
+            self._failed = ()
         if times in (self._seen, self._failed):
             return self._content, False
         try:
@@ -64,6 +69,11 @@ class FileContent(Generic[_T]):
             return self._content, False
         self._seen, self._failed = times, ()
         return self._content, True
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the files were something else at the last call, which cannot be used."""
+        return self._failed != ()
 
     def _times(self) -> "_Times | None":
         """Return what changes with the files, None where one is missing."""
@@ -115,7 +125,10 @@ def _require_usable(files: TlsFiles) -> None:
 
 
 def clients_in(path: Path) -> Callable[[], KnownClients]:
-    """Return a function that gives the clients in the token file *path*. Raises `InvalidCredentialsError`."""
+    """Return a function that gives the clients in the token file *path*.
+
+    Raises `InvalidCredentialsError`, also where there are none; a file that is emptied later withdraws them all.
+    """
 
     def read() -> KnownClients:
         try:
@@ -124,7 +137,33 @@ def clients_in(path: Path) -> Callable[[], KnownClients]:
             raise InvalidTokenFileError(f"token_file: {path}: {error}") from None
 
     content = FileContent((path,), read)
-    return lambda: content.current()[0]
+    if content.current()[0].are_none:
+        raise InvalidTokenFileError(f"token_file: {path}: holds no token")
+    return _Followed(content, path).clients
+
+
+class _Followed:
+    """The clients in a token file, which may be emptied."""
+
+    def __init__(self, content: FileContent[KnownClients], path: Path) -> None:
+        self._content = content
+        self._path = path
+        self._known = content.current()[0]
+        self._emptied_s = 0.0
+
+    def clients(self) -> KnownClients:
+        """Return those who are known now."""
+        now_in_file, is_new = self._content.current()
+        if now_in_file is self._known:
+            return self._known
+        if now_in_file.are_none:
+            if is_new or self._content.has_failed:
+                self._emptied_s = time.monotonic()
+            if time.monotonic() - self._emptied_s < _EMPTY_FOR_S:
+                return self._known
+            _log.warning("the token file holds no token any more, so nobody may call", path=str(self._path))
+        self._known = now_in_file
+        return self._known
 
 
 def token_in(path: Path) -> Callable[[], str]:

@@ -32,6 +32,11 @@ class KnownClients:
     by_digest: Mapping[bytes, Client]
     by_certificate: Mapping[str, Client]
 
+    @property
+    def are_none(self) -> bool:
+        """Whether nobody is known."""
+        return not self.by_digest and not self.by_certificate
+
     def with_token(self, token: str) -> Client | None:
         """Return the client with a token. How long that takes depends on the token's digest only, which helps nobody."""
         return self.by_digest.get(_digest(token))
@@ -42,7 +47,7 @@ class KnownClients:
 
 
 def known_clients(text: str) -> KnownClients:
-    """Return the clients in the text of a token file. Raises `InvalidTokenFileError`, also where there are none."""
+    """Return the clients in the text of a token file, maybe none. Raises `InvalidTokenFileError`."""
     by_digest: dict[bytes, Client] = {}
     by_certificate: dict[str, Client] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -62,8 +67,6 @@ def known_clients(text: str) -> KnownClients:
                 raise InvalidTokenFileError(
                     f"line {number}: must be TOKEN, NAME:ROLE[,ROLE] TOKEN or NAME:ROLE[,ROLE]"
                 )
-    if not by_digest and not by_certificate:
-        raise InvalidTokenFileError("holds no token")
     return KnownClients(by_digest, by_certificate)
 
 
