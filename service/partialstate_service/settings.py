@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     """Certificate authorities (PEM): clients must then show a certificate of one of them (mTLS), at each connection: see `max_connection_age_s`."""
 
     token_file: _OptionalPath = None
-    """Who may call, one in a line: `TOKEN`, `NAME:ROLE[,ROLE] TOKEN` or, by a certificate's name, `NAME:ROLE[,ROLE]`. Read again when it changes; what is withdrawn also ends its open streams, within seconds."""
+    """Who may call, one in a line: `TOKEN`, `NAME:ROLE[,ROLE] TOKEN` or, by a certificate's name, `NAME:ROLE[,ROLE]`. Read again when it changes; what is withdrawn also ends its open streams, within seconds. A file that is emptied withdraws everybody; one that cannot be understood changes nothing."""
 
     allow_insecure: bool = False
     """Whether gRPC may be spoken beyond loopback with nobody authenticated: here, and with `signing_target` without TLS."""
