@@ -22,7 +22,12 @@ from partialstate_service.resync.event_ids import EventIds
 from partialstate_service.resync.event_table import EventTable
 from partialstate_service.resync.recovery_errors import EvidenceAwaitedError, KeysNeededError, OutvotedError
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
-from partialstate_service.resync.snapshot import ImpossibleStateError, Snapshot, SnapshotRefusedError
+from partialstate_service.resync.snapshot import (
+    ImpossibleStateError,
+    Snapshot,
+    SnapshotRefusedError,
+    UnansweredError,
+)
 from partialstate_service.resync.sources import Sources
 from support.forked_rooms import Adds, LeavesOut
 from support.resyncing import IMPATIENT, assert_exact, resyncing
@@ -191,6 +196,29 @@ async def test_a_majority_whose_ids_contradict_each_other_is_not_waited_for():
     assert "theirs cannot be verified: two events for one slot" in await room.checked("liar")
 
 
+async def test_a_majority_that_answers_and_cannot_prove_what_it_tells_is_not_waited_for():
+    """Two that agree on an event that nobody has would else keep the room from the one honest server."""
+    room = Room({"honest": TRUE, "liar1": FALSE, "liar2": FALSE}, joined_via="honest")
+    for server in ("liar1", "liar2"):
+        room.trouble[server] = SnapshotRefusedError("1 events of the state cannot be had")
+    note = await room.checked("honest")
+    assert note.startswith("2 of 3 servers tell another state")
+    assert "theirs cannot be verified" in note
+    assert sorted(room.verified) == ["liar1", "liar2"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [FederationError(Outcome.TIMEOUT, ServerName("m4")), UnansweredError("1 events cannot be had")]
+)
+async def test_one_of_the_majority_that_fails_otherwise_is_waited_for(trouble):
+    room = room_with_a_liar()
+    room.trouble["m4"] = trouble
+    for server in ("m1", "m2", "m3"):
+        room.trouble[server] = SnapshotRefusedError("padded")
+    with pytest.raises(OutvotedError):
+        await room.checked("liar")
+
+
 async def test_without_a_majority_the_one_that_we_joined_through_is_waited_for_likewise():
     room = Room({"liar": FALSE, "m1": TRUE}, joined_via="m1")
     await room.outvote_the_liar()
@@ -253,3 +281,20 @@ async def test_where_keys_are_waited_for_without_end_others_are_asked_who_tell_a
         joined = await resync.join()
         await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
         await assert_exact(resync, joined)
+
+
+def names_what_nobody_has(body):
+    """A lie: the ids of the state have one more, of an event that never was."""
+    if "pdu_ids" in body:
+        body["pdu_ids"].append("$" + 43 * "A")
+
+
+async def test_most_servers_cannot_keep_a_room_from_an_honest_one_by_naming_what_nobody_has(store, tmp_path):
+    async with resyncing(replace(SMALL, servers=3), store, tmp_path) as resync:
+        servers = resync.running.world.servers
+        for server in servers[1:]:
+            resync.running.residents.behave(server.name, Lying(names_what_nobody_has))
+        joined = await resync.join()
+        room = await resync.until(joined.room_id, RoomStatus.AWAITING_IMPORT)
+        await assert_exact(resync, joined)
+        assert "theirs cannot be verified" in str(room.progress.findings)

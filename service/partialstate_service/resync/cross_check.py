@@ -18,7 +18,12 @@ from partialstate_service.resync.recovery_errors import (
     LoneCopiesError,
     OutvotedError,
 )
-from partialstate_service.resync.snapshot import ImpossibleStateError, Snapshot, SnapshotRefusedError
+from partialstate_service.resync.snapshot import (
+    ImpossibleStateError,
+    Snapshot,
+    SnapshotRefusedError,
+    UnansweredError,
+)
 from partialstate_service.resync.sources import Sources
 from partialstate_service.resync.state_verification import StateVerification
 
@@ -75,8 +80,7 @@ class CrossCheck:
         try:
             return await self._told_by_one_of(tellers, lists, after, note)
         except OutvotedError as error:
-            is_impossible = isinstance(error.__cause__, ImpossibleStateError)
-            if not is_impossible and not self._was_left_alone(server, after):
+            if not error.is_refuted and not self._was_left_alone(server, after):
                 self._leave_alone(opinions.keys() - set(tellers), after, winner)
                 raise
             return replace(snapshot, note=str(error))
@@ -102,25 +106,29 @@ class CrossCheck:
         """Return the state after *after* by the first of *tellers* whose own list of its auth chain can be verified."""
         refusal: Exception | None = None
         awaits_evidence = False
+        is_refuted = bool(tellers)
         for server in tellers:
             try:
                 better = await self._states.snapshot(server, lists[server], after)
             except ImpossibleStateError as error:
                 refusal = error
+                is_refuted, awaits_evidence = True, False
                 break
             except (EvidenceAwaitedError, KeysNeededError, LoneCopiesError) as error:
                 refusal = error
-                awaits_evidence = True
+                is_refuted, awaits_evidence = False, True
             except SnapshotRefusedError as error:
+                is_refuted = is_refuted and not isinstance(error, UnansweredError)
                 refusal = FederationError(Outcome.INVALID, server, text=str(error))
                 self._sources.failed(refusal)
             except FederationError as error:
                 refusal = error
+                is_refuted = False
                 self._sources.failed(error)
             else:
                 return replace(better, note=f"{note}; what {server} tells counts")
         text = f"{note}; theirs cannot be verified: {refusal or 'nobody who told it answers'}"
-        raise OutvotedError(text, awaits_evidence=awaits_evidence) from refusal
+        raise OutvotedError(text, awaits_evidence=awaits_evidence, is_refuted=is_refuted) from refusal
 
     def _leave_alone(self, outvoted: Iterable[ServerName], after: EventId, winner: bytes) -> None:
         """Record what counts and who told otherwise; the records outlive the attempt."""

@@ -70,6 +70,8 @@ class Fetcher:
         self._reused: AbstractSet[EventId] = frozenset()
         self._on_progress = on_progress
         self.doubtful = Doubtful(room_id, version, held.__contains__)
+        self.unknown: AbstractSet[EventId] = frozenset()
+        """Of what was missing last: events of which everybody who was asked said to know nothing."""
         self._fetched = 0
 
     async def state_ids(self, server: ServerName, event_id: EventId) -> StateIds:
@@ -91,7 +93,7 @@ class Fetcher:
             if _is_much(missing, everything):
                 text = f"/state lacks {len(missing)} of the {len(everything)} events that /state_ids names"
                 raise FederationError(Outcome.INVALID, server, text=text)
-        await self._fetch_events(missing, self._servers_for_event(server))
+        self.unknown = await self._fetch_events(missing, self._servers_for_event(server))
         await self._dispel_doubts(server, after, everything)
         return (await asyncio.to_thread(self._missing, everything)).keys()
 

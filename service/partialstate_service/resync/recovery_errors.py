@@ -29,7 +29,8 @@ class EvidenceAwaitedError(Exception):
 class OutvotedError(Exception):
     """Most servers tell another state than the one that was verified, and theirs cannot be verified now."""
 
-    def __init__(self, text: str, *, awaits_evidence: bool) -> None:
-        """*awaits_evidence*: as in `EvidenceAwaitedError`."""
+    def __init__(self, text: str, *, awaits_evidence: bool, is_refuted: bool) -> None:
+        """*awaits_evidence*: as in `EvidenceAwaitedError`; *is_refuted*: everybody who told it answered, and nobody can prove it."""
         super().__init__(text)
+        self.is_refuted = is_refuted
         self.awaits_evidence = awaits_evidence

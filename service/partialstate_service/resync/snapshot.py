@@ -26,6 +26,10 @@ class SnapshotRefusedError(Exception):
     """What a server says of a state cannot be true or cannot be verified; the text says why."""
 
 
+class UnansweredError(SnapshotRefusedError):
+    """Events of a state are lacking, and not everybody who was asked for them has answered."""
+
+
 class ImpossibleStateError(SnapshotRefusedError):
     """The ids of a state contradict each other or the room, whoever tells them."""
 

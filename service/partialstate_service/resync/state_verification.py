@@ -5,6 +5,7 @@ What cannot be verified and what fails auth is left out only where that lets nob
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from partialstate_service.domain.ids import EventId, ServerName
 from partialstate_service.federation.protocol import StateIds
@@ -18,7 +19,13 @@ from partialstate_service.resync.recovery_errors import (
     LoneCopiesError,
 )
 from partialstate_service.resync.recovery_policy import RecoveryPolicy
-from partialstate_service.resync.snapshot import Snapshot, SnapshotRefusedError, build_state, state_after
+from partialstate_service.resync.snapshot import (
+    Snapshot,
+    SnapshotRefusedError,
+    UnansweredError,
+    build_state,
+    state_after,
+)
 
 _CLOSURE_ROUNDS = 50
 """How often missing auth events may turn up further missing ones."""
@@ -65,12 +72,11 @@ class StateVerification:
             await self._fetcher.settle_altered(lone)
         unverifiable = self._unverifiable(needed)
         if gone := missing & needed:
-            raise SnapshotRefusedError(
-                f"{len(gone)} events of the state cannot be had, such as {min(gone)!a:.100}"
-            )
+            refused = SnapshotRefusedError if gone <= self._fetcher.unknown else UnansweredError
+            raise refused(f"{len(gone)} events of the state cannot be had, such as {min(gone)!a:.100}")
         wanted = needed - unverifiable if unverifiable else needed
-        closure = await self._complete_auth_chains(wanted, named=named)
-        self._require_omissible(unverifiable, closure.missing)
+        closure, unknown = await self._complete_auth_chains(wanted, named=named)
+        self._require_omissible(unverifiable, closure.missing, unknown)
         # A matter of seconds in a large room, which the event loop has not got.
         return await asyncio.to_thread(self._judged, ids.pdu_ids, after, closure.held, unverifiable)
 
@@ -116,11 +122,20 @@ class StateVerification:
             )
         return frozenset(unknown.union(i for i in needed if i in found.badly_signed))
 
-    def _require_omissible(self, unverifiable: frozenset[EventId], missing: frozenset[EventId]) -> None:
-        """Raise unless every unverifiable event is a membership other than a ban: its absence lets nobody in."""
+    def _require_omissible(
+        self, unverifiable: frozenset[EventId], missing: frozenset[EventId], unknown: AbstractSet[EventId]
+    ) -> None:
+        """Raise unless every unverifiable event is a membership other than a ban: its absence lets nobody in.
+
+        Nor may anything of the auth chains be *missing*, of which *unknown* are events that nobody knows.
+        """
         keyless = self._fetcher.doubtful.key_unknown
+        needs: type[SnapshotRefusedError]
         if missing:
-            needs = KeysNeededError if missing <= keyless.keys() else SnapshotRefusedError
+            answered = unknown | self._fetcher.doubtful.ids()
+            needs = SnapshotRefusedError if missing <= answered else UnansweredError
+            if missing <= keyless.keys():
+                needs = KeysNeededError
             raise needs(
                 f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)!a:.100}"
             )
@@ -129,13 +144,17 @@ class StateVerification:
             if event.type != "m.room.member" or event.content.get("membership") == "ban":
                 raise needs(f"{event.event_id!a:.100} of type {event.type!a:.64} cannot be verified")
 
-    async def _complete_auth_chains(self, wanted: Collection[EventId], *, named: int) -> AuthClosure:
+    async def _complete_auth_chains(
+        self, wanted: Collection[EventId], *, named: int
+    ) -> tuple[AuthClosure, AbstractSet[EventId]]:
         """Fetch what the auth closure lacks: some servers send the auth chain of something else.
 
-        Raises `SnapshotRefusedError` where the closure is much larger than the *named* events.
+        Returns it, and which events nobody knows who was asked for them. Raises `SnapshotRefusedError` where the closure is
+        much larger than the *named* events.
         """
         events = self._held.events
         closure = await asyncio.to_thread(auth_closure, wanted, events)
+        unknown: AbstractSet[EventId] = frozenset()
         for _ in range(_CLOSURE_ROUNDS):
             if not closure.missing:
                 break
@@ -145,8 +164,8 @@ class StateVerification:
                     f"its auth chain needs {unnamed} events that its list does not name"
                 )
             before = len(events)
-            await self._fetcher.fetch_events(closure.missing)
+            unknown = await self._fetcher.fetch_events(closure.missing)
             if len(events) == before:
                 break
             closure = await asyncio.to_thread(auth_closure, wanted, events)
-        return closure
+        return closure, unknown
