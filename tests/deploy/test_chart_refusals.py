@@ -94,3 +94,10 @@ def test_it_is_refused(sample, changes, text):
         rendered(changed(sample_values(sample), changes))
     assert text in str(refused.value)
     assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a.b", "1a", "12"])
+def test_a_release_whose_name_no_service_may_have_is_refused(name):
+    with pytest.raises(helm_python.HelmError) as refused:
+        rendered(sample_values("minimal"), name)
+    assert "begin with a letter" in str(refused.value)

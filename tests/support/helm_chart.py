@@ -89,11 +89,11 @@ def sample_values(name: str) -> Manifest:
     return helm_python.values_from_yaml((CHART / "ci" / f"{name}-values.yaml").read_text(encoding="utf-8"))
 
 
-def rendered(values: Mapping[str, Any]) -> Release:
-    """Return what *values* yield. Raises `helm_python.HelmError` where they break the schema or contradict each other."""
+def rendered(values: Mapping[str, Any], name: str = RELEASE) -> Release:
+    """Return what *values* yield for a release called *name*. Raises `helm_python.HelmError` where they break the schema or contradict each other."""
     with helm_python.Chart.load(CHART) as chart:
         chart.validate_schema(dict(values))
-        files = chart.render(dict(values), name=RELEASE, namespace=NAMESPACE)
+        files = chart.render(dict(values), name=name, namespace=NAMESPACE)
         objects = [
             found
             for name, text in sorted(files.items())

@@ -1,6 +1,9 @@
 {{/* Refuses values that the schema cannot refuse because they contradict each other, or must not because its errors would show secrets. */}}
 {{- define "matrix-partial-state.agreement" -}}
 {{- $values := .Values -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
+{{- fail (printf "the release is called %s, which can be no part of a Service's name: use small letters, digits and -, and begin with a letter" .Release.Name) -}}
+{{- end -}}
 {{- if eq (empty .Values.signing.key) (empty .Values.signing.target) -}}
 {{- fail "one of signing.key and signing.target must be set" -}}
 {{- end -}}
