@@ -9,7 +9,6 @@ from partialstate.v1 import check_service_pb2 as checks
 from partialstate.v1 import recovered_state_service_pb2 as recovered
 from partialstate.v1 import rooms_service_pb2 as pb
 from support.api import partial_event, pdu, record, refused, running_api
-from support.lost_writes import LostWrites
 from support.send_joins import sent_join
 from support.store_rooms import resolve
 from support.store_server import ask
@@ -196,28 +195,3 @@ async def test_a_store_that_is_wiped_during_a_reconciliation_does_not_decide(sto
                 )
             )
         assert refusal.reason == "NOT_RECONCILED"
-
-
-async def test_what_is_lost_of_others_during_a_reconciliation_is_not_forgotten(store_url):
-    async with running_api(store_url, reconciled=False) as api:
-        other, token, socket = sent_join(), await api.token(), store_url.removeprefix("unix://")
-
-        async def until_mirrored(is_there):
-            async with asyncio.timeout(10):
-                while (other.room_id in api.store.mirror.rooms) != is_there:  # noqa: ASYNC110 - nobody tells
-                    await asyncio.sleep(0.01)
-
-        async def stream():
-            yield pb.ReconcileRoomsRequest(header=pb.ReconcileRoomsHeader(state_token=token))
-            await asyncio.sleep(0.2)  # it has begun
-            prefix = api.store.registry._changes.settings.key_prefix
-            losing = await asyncio.to_thread(LostWrites, partial(ask, socket), prefix, [other.room_id])
-            await api.register(other)
-            await until_mirrored(True)
-            await asyncio.to_thread(losing.lose)
-            await until_mirrored(False)
-
-        with refused() as refusal:
-            await api.rooms.ReconcileRooms(stream())
-        assert refusal.reason == "FOREIGN_TOKEN"
-        assert not (await api.reconcile()).failed

@@ -89,7 +89,7 @@ class Reconciliation:
         partial keeps a store that has not decided yet from deciding: answering for it would leak. Raises
         ForeignToken for a token of another store, and where the store was wiped or lost changes meanwhile.
         """
-        present, doubt = await self.registry.begin_reconciliation()
+        present = await self.registry.read_token()
         if listed_at.store_id != present.store_id or listed_at.revision > present.revision:
             raise ForeignTokenError(
                 "the state token is of another store, or of a history that this one has lost"
@@ -119,7 +119,7 @@ class Reconciliation:
         for room_id, generation in settled.items():
             await self._require_ended(room_id, generation)
         if all_partial:
-            return found, await self.registry.mark_reconciled(before, doubt)
+            return found, await self.registry.mark_reconciled(before)
         return found, await self.registry.read_token()
 
     async def _settle(self, held: HeldRoom, found: Differences) -> None:

@@ -11,7 +11,7 @@ from partialstate_service.domain.ids import RoomId
 
 # The order in which `scripts/_keys.lua` unpacks them.
 _REGISTRY = (
-    "meta",  # hash: store_id, revision, chain, reconciled, doubt, fencing, repeated, schema (see formats.py)
+    "meta",  # hash: store_id, revision, chain, reconciled, fencing, repeated, schema (see formats.py)
     "log",  # stream: the change log
     "rooms",  # sorted set of all rooms, by id
     "due:normal",  # sorted set: room, when it next needs attention

@@ -293,14 +293,8 @@ class Registry(Protocol):
 
     # --- reconciliation
 
-    async def begin_reconciliation(self) -> tuple[StateToken, str]:
-        """Return the present state token, and the id of the last doubt about the store: that a replica saw it lose changes."""
-
-    async def mark_reconciled(self, seen: StateToken | None = None, doubt: str = "") -> StateToken:
-        """Let this store decide from now on.
-
-        Raises ForeignToken if it has not, or no longer, the change *seen*, and if there was a doubt after *doubt*.
-        """
+    async def mark_reconciled(self, seen: StateToken | None = None) -> StateToken:
+        """Let this store decide from now on. Raises ForeignToken if it has not, or no longer, the change *seen*."""
 
     async def read_token(self) -> StateToken:
         """Return the registry's present state token, from the primary."""

@@ -154,12 +154,8 @@ class RedisRegistry(Registrations, WorkerRegistry):
             segment for segment in segments if segment.first + segment.chunk.count - 1 > after
         ]
 
-    async def begin_reconciliation(self) -> tuple[StateToken, str]:
-        reply = await self._changes.call("read_token", None)
-        return token_of(reply), reply[4].decode()
-
-    async def mark_reconciled(self, seen: StateToken | None = None, doubt: str = "") -> StateToken:
-        given = () if seen is None else (seen.store_id, seen.revision, seen.chain_id, doubt)
+    async def mark_reconciled(self, seen: StateToken | None = None) -> StateToken:
+        given = () if seen is None else (seen.store_id, seen.revision, seen.chain_id)
         reply = await self._changes.call("mark_reconciled", None, *given)
         if reply[0] == b"LOST":
             raise ForeignTokenError("the store has lost changes of this reconciliation: begin it anew")

@@ -1,12 +1,9 @@
 -- uses: _keys _room
 -- Let the store decide from now on.
--- ARGV: none, or the store id, revision and chain id of the last change that the reconciliation has seen, and the last doubt before it.
--- Returns OK | LOST the store is not the one any more, has lost that change, or others that a replica has seen
-local store_id, revision, chain, doubt = shift(), shift(), shift(), shift()
+-- ARGV: none, or the store id, revision and chain id of the last change that the reconciliation has seen.
+-- Returns OK | LOST the store is not the one any more, or has lost that change
+local store_id, revision, chain = shift(), shift(), shift()
 if store_id then
-  if doubt ~= (redis.call('HGET', META, 'doubt') or '') then
-    return reply('LOST')
-  end
   local has_seen = store_id == present[1] and revision == present[2] and chain == present[3]
   if store_id == present[1] and not has_seen then
     local entry = redis.call('XRANGE', LOG, revision .. '-0', '+', 'COUNT', 1)[1]
