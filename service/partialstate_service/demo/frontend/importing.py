@@ -8,6 +8,7 @@ from partialstate import (
     EventVerdict,
     ImportIncompleteError,
     LogEnd,
+    NotReconciledError,
     PartialStateClient,
     RecoveredEvent,
     RecoveredRecord,
@@ -84,7 +85,7 @@ async def import_recovered_state(homeserver: Homeserver, room: HeldRoom) -> int:
         generation, reading = room.generation, _Import(room)
         try:
             await _follow(homeserver.service, room, generation, reading)
-        except (RoomNotPartialError, StaleGenerationError):
+        except (NotReconciledError, RoomNotPartialError, StaleGenerationError):
             # The service has another account of the room than we have: it lost its store, or we lost its answer.
             differences = await reconcile(homeserver)
             failed = {other.room_id for other in differences.failed}
