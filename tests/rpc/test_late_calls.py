@@ -8,7 +8,7 @@ import pytest
 from partialstate.v1 import check_service_pb2 as checks
 from partialstate.v1 import recovered_state_service_pb2 as recovered
 from partialstate.v1 import rooms_service_pb2 as pb
-from support.api import partial_event, pdu, record, refused, running_api
+from support.api import held_room, partial_event, record, refused, running_api
 from support.send_joins import sent_join
 from support.store_rooms import resolve
 from support.store_server import ask
@@ -162,19 +162,10 @@ async def test_a_store_that_is_wiped_during_a_reconciliation_does_not_decide(sto
         join, token = sent_join(), await api.token()
         prefix = api.store.registry._changes.settings.key_prefix
         script = f"for _, key in ipairs(redis.call('KEYS', '{prefix}:*')) do redis.call('DEL', key) end"
-        state = [e for e in join.room.events.values() if e.type != "m.room.member" and e.is_state]
-        held = pb.HeldRoom(
-            room_id=join.room_id,
-            room_version=join.version,
-            join_event=join.join_event,
-            joined_via=join.joined_via,
-            servers=["a.example"],
-            non_member_state=map(pdu, state),
-        )
 
         async def stream():
             yield pb.ReconcileRoomsRequest(header=pb.ReconcileRoomsHeader(state_token=token))
-            yield pb.ReconcileRoomsRequest(room=held)
+            yield pb.ReconcileRoomsRequest(room=held_room(join))
             async with asyncio.timeout(10):
                 while (await api.store.registry.find(join.room_id))[0] is None:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.01)

@@ -6,7 +6,7 @@ import pytest
 from partialstate.v1 import check_service_pb2 as checks
 from partialstate.v1 import rooms_service_pb2 as pb
 from partialstate.v1 import types_pb2 as types
-from support.api import partial_event, pdu, refused, running_api
+from support.api import held_room, refused, running_api
 from support.send_joins import SentJoin, sent_join
 
 
@@ -15,22 +15,6 @@ async def api(store_url):
     """The API over a fresh store that has not been reconciled."""
     async with running_api(store_url, reconciled=False) as running:
         yield running
-
-
-def held(join: SentJoin, *events, **fields) -> pb.HeldRoom:
-    state = [event for event in join.room.events.values() if event.type != "m.room.member" and event.is_state]
-    return pb.HeldRoom(
-        **{
-            "room_id": join.room_id,
-            "room_version": join.version,
-            "join_event": join.join_event,
-            "joined_via": join.joined_via,
-            "servers": ["a.example", "us.example"],
-            "non_member_state": map(pdu, state),
-            "partial_events": map(partial_event, events),
-            **fields,
-        }
-    )
 
 
 def again(join: SentJoin) -> SentJoin:
@@ -57,7 +41,7 @@ async def verdict(api, room_id) -> int:
 async def test_a_room_that_the_registry_does_not_know_is_registered(api):
     join = sent_join()
     event = join.room.message("@bob:b.example")
-    answer = await api.reconcile(held(join, event, optional_device_list_position=7))
+    answer = await api.reconcile(held_room(join, event, optional_device_list_position=7))
     [registered] = answer.registered
     room = await get(api, join.room_id)
     assert (registered.room_id, registered.generation) == (join.room_id, room.generation)
@@ -66,7 +50,7 @@ async def test_a_room_that_the_registry_does_not_know_is_registered(api):
     assert list(room.servers) == ["a.example"]
     assert room.optional_device_list_position == 7
     assert await verdict(api, join.room_id) == checks.VERDICT_REFUSE
-    again = await api.reconcile(held(join, event))
+    again = await api.reconcile(held_room(join, event))
     assert (again.agreed_count, len(again.registered)) == (1, 0)
 
 
@@ -90,7 +74,7 @@ async def test_a_join_that_is_registered_at_the_same_time_is_confirmed(api, monk
         return found
 
     monkeypatch.setattr(api.store.registry, "hold_join", just_before)
-    assert (await api.reconcile(held(join))).agreed_count == 1
+    assert (await api.reconcile(held_room(join))).agreed_count == 1
     assert (await get(api, join.room_id)).join_confirmed
     assert looks[0] is None
 
@@ -114,7 +98,7 @@ async def test_a_join_that_fails_at_the_same_time_is_reported_as_ended(api, monk
         return found
 
     monkeypatch.setattr(api.store.registry, "hold_join", just_before)
-    [ended] = (await api.reconcile(held(join))).ended
+    [ended] = (await api.reconcile(held_room(join))).ended
     assert ended.room_id == join.room_id
 
 
@@ -142,8 +126,8 @@ async def test_a_room_that_is_named_twice_counts_once(api):
         )
     )
     named = [
-        *(bare(known), held(known, known.room.message("@bob:b.example"))),
-        *(held(new), held(new, new.room.message("@bob:b.example"))),
+        *(bare(known), held_room(known, known.room.message("@bob:b.example"))),
+        *(held_room(new), held_room(new, new.room.message("@bob:b.example"))),
         *(bare(over), bare(over)),
         *([pb.HeldRoom(room_id=unnamed.room_id)] * 2),
     ]
@@ -168,7 +152,7 @@ async def test_the_id_alone_suffices_for_a_room_that_is_partial(api):
 async def test_events_that_the_registry_lost_are_recorded(api):
     join = sent_join()
     await api.register(join)
-    await api.reconcile(held(join, join.room.message("@bob:b.example")))
+    await api.reconcile(held_room(join, join.room.message("@bob:b.example")))
     assert (await get(api, join.room_id)).pending_event_count == 2
 
 
@@ -197,7 +181,7 @@ async def test_an_ended_join_is_reported_and_not_registered_again(api):
             reason=pb.RELEASE_REASON_PURGED,
         )
     )
-    answer = await api.reconcile(held(join))
+    answer = await api.reconcile(held_room(join))
     [ended] = answer.ended
     assert (ended.generation, ended.optional_ending) == (registered.generation, types.ENDING_PURGED)
     assert not answer.registered
@@ -207,7 +191,7 @@ async def test_a_later_join_than_the_registry_knows_raises_the_generation(api):
     join = sent_join()
     first = await api.register(join)
     join.join = join.room.join("@alice:us.example", displayname="again")
-    [second] = (await api.reconcile(held(join))).registered
+    [second] = (await api.reconcile(held_room(join))).registered
     assert second.generation > first.generation
 
 
@@ -229,20 +213,20 @@ async def test_a_room_without_servers_is_partial_all_the_same(api):
 )
 async def test_while_a_room_cannot_be_made_partial_a_fresh_store_decides_nothing(api, fields, reason):
     good, bad = sent_join(), sent_join()
-    answer = await api.reconcile(held(good), held(bad, **fields))
+    answer = await api.reconcile(held_room(good), held_room(bad, **fields))
     [failed] = answer.failed
     assert (failed.room_id, failed.reason) == (bad.room_id, reason)
     assert len(answer.registered) == 1
     with refused() as refusal:
         await verdict(api, bad.room_id)
     assert refusal.reason == "NOT_RECONCILED"
-    await api.reconcile(held(good), held(bad))
+    await api.reconcile(held_room(good), held_room(bad))
     assert await verdict(api, bad.room_id) == checks.VERDICT_REFUSE
 
 
 async def test_a_room_with_a_bad_event_is_reported_but_partial(api):
     join = sent_join()
-    room = held(join)
+    room = held_room(join)
     room.partial_events.append(
         pb.PartialEvent(pdu=types.Pdu(json=b"{}"), provisional_verdict=pb.PROVISIONAL_VERDICT_ACCEPTED)
     )
@@ -273,23 +257,3 @@ async def test_the_token_must_be_of_this_store(api, store_url):
     with refused() as refusal:
         await api.reconcile(token=types.StateToken())
     assert refusal.reason == "INVALID_TOKEN"
-
-
-async def test_what_is_wrong_with_one_room_is_reported_and_is_no_matter_of_the_others(api):
-    good, odd, bad = sent_join(), sent_join(), sent_join()
-    unreadable = held(bad, joined_via="bad_host.example")
-    answer = await api.reconcile(held(good), held(odd, servers=["a.example", "bad_host.example"]), unreadable)
-    assert {room.room_id for room in answer.registered} == {good.room_id, odd.room_id}
-    assert list((await get(api, odd.room_id)).servers) == ["a.example"]
-    assert [(room.room_id, room.reason) for room in answer.failed] == [(bad.room_id, "INVALID_FIELD")]
-    with refused() as refusal:
-        await verdict(api, good.room_id)
-    assert refusal.reason == "NOT_RECONCILED"
-    await api.reconcile(held(bad))
-    assert await verdict(api, good.room_id) == checks.VERDICT_REFUSE
-
-
-async def test_a_room_without_a_room_id_is_named_by_its_place(api):
-    with refused() as refusal:
-        await api.reconcile(held(sent_join()), pb.HeldRoom(room_id="nonsense"))
-    assert refusal.facts["field"] == "rooms[1].room_id"

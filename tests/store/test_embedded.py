@@ -20,6 +20,7 @@ from partialstate_service.store.embedded import EmbeddedStoreError, embedded_ser
 from partialstate_service.store.open import open_store
 from partialstate_service.store.settings import StoreSettings
 from support.loading_server import loading_server
+from support.patience import patiently
 from support.store_rooms import ROOM, join, register
 from support.store_server import ask, servers_here
 
@@ -174,13 +175,7 @@ async def test_a_killed_server_comes_back_with_every_acknowledged_write(settings
         for i in range(20):
             await register(store, join(f"!{i}:here", f"$join-{i}"))
         os.kill(server_pid(settings), signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    await store.mirror.fully_consistent(())
-                    break
-                except StoreUnavailableError:
-                    await asyncio.sleep(0.05)
+        await patiently(lambda: store.mirror.fully_consistent(()), 20)
         assert len(store.mirror.rooms) == 20
         await register(store)
 

@@ -11,6 +11,7 @@ from partialstate_service.store.server import Server
 from partialstate_service.store.topologies import route_to
 from partialstate_service.store.urls import Login, parse_store_url
 from support.fault_proxy import unix_fault_proxy
+from support.patience import patiently
 from support.scripted_server import scripted
 
 TIMEOUT_S = 0.5
@@ -102,10 +103,4 @@ async def test_a_check_never_waits_longer_than_a_command_may(settings, server_so
                     await store.mirror.fully_consistent(())
                 assert loop.time() - began_s < TIMEOUT_S + SLACK_S
             proxy.heal()
-            async with asyncio.timeout(20):
-                while True:
-                    try:
-                        await store.mirror.fully_consistent(())
-                        break
-                    except StoreUnavailableError:
-                        await asyncio.sleep(0.05)
+            await patiently(lambda: store.mirror.fully_consistent(()), 20)

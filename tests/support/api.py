@@ -157,6 +157,23 @@ async def reconciliation(
         yield rooms_service_pb2.ReconcileRoomsRequest(room=room)
 
 
+def held_room(join: SentJoin, *events: Event, **fields: Any) -> rooms_service_pb2.HeldRoom:
+    """Return all that a homeserver says of a room that it holds by *join*; *fields* replace others."""
+    state = [event for event in join.room.events.values() if event.type != "m.room.member" and event.is_state]
+    return rooms_service_pb2.HeldRoom(
+        **{
+            "room_id": join.room_id,
+            "room_version": join.version,
+            "join_event": join.join_event,
+            "joined_via": join.joined_via,
+            "servers": ["a.example", US],
+            "non_member_state": map(pdu, state),
+            "partial_events": map(partial_event, events),
+            **fields,
+        }
+    )
+
+
 def pdu(event: Event, event_id: str | None = None) -> types_pb2.Pdu:
     return types_pb2.Pdu(event_id=event.event_id if event_id is None else event_id, json=stored_json(event))
 

@@ -9,13 +9,12 @@ from typing import Any
 from partialstate.v1 import recovered_state_service_pb2 as recovered
 from partialstate.v1 import rooms_service_pb2 as pb
 from partialstate.v1 import types_pb2 as types
-from support.api import Api, partial_event, pdu, registration
+from support.api import Api, held_room, partial_event, pdu, registration
 from support.api_calls import Answer, LostAnswerError, asked, done
 from support.called_rooms import Room
 from support.checking_clients import ORIGINS, Checker
 from support.linearizability import Call
 from support.random_worker import resync
-from support.send_joins import SentJoin
 
 
 class Client(Checker):
@@ -165,7 +164,13 @@ class Client(Checker):
             yield pb.ReconcileRoomsRequest(header=pb.ReconcileRoomsHeader(state_token=token))
             for one in self.rooms:
                 if (join := held.get(one.room_id)) is not None:
-                    yield pb.ReconcileRoomsRequest(room=_held(one, join))
+                    yield pb.ReconcileRoomsRequest(
+                        room=held_room(
+                            join,
+                            servers=join.response["servers_in_room"],
+                            non_member_state=map(pdu, one.state()),
+                        )
+                    )
 
         begun = time.monotonic()
         try:
@@ -267,14 +272,3 @@ def _ending_name(line: pb.ReconciledRoom) -> str | None:
 
 def _ending(name: str | None) -> str | None:
     return None if name is None else name.removeprefix("ENDING_")
-
-
-def _held(room: Room, join: SentJoin) -> pb.HeldRoom:
-    return pb.HeldRoom(
-        room_id=join.room_id,
-        room_version=join.version,
-        join_event=join.join_event,
-        joined_via=join.joined_via,
-        servers=join.response["servers_in_room"],
-        non_member_state=map(pdu, room.state()),
-    )

@@ -32,10 +32,8 @@ def read_bytes(file: InputFile) -> bytes:
         if sys.stdin is None:
             raise InputError("the standard input is closed")
         return sys.stdin.buffer.read()
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a path with a NUL, from a variable of the environment, is a ValueError
+    except (OSError, ValueError) as error:
+        # A path with a NUL, from a variable of the environment, is a ValueError.
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read {file.described}: {why}") from error
 

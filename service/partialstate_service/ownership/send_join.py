@@ -26,9 +26,9 @@ from partialstate_service.ownership.given_events import parse_given, parse_sent
 from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError, require_at_most
 
 MAX_SERVERS = 100_000
+"""Servers in a room; the largest rooms have some ten thousand."""
 MAX_MALFORMED = 1000
 """How many events may be left out: each costs time, and a response can be full of them."""
-"""Servers in a room; the largest rooms have some ten thousand."""
 
 _PARTIAL_NAMES = ("members_omitted", "org.matrix.msc3706.partial_state", "partial_state")
 _SERVERS_NAMES = ("servers_in_room", "org.matrix.msc3706.servers_in_room")

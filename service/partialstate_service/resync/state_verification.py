@@ -132,10 +132,12 @@ class StateVerification:
         keyless = self._fetcher.doubtful.key_unknown
         needs: type[SnapshotRefusedError]
         if missing:
-            answered = unknown | self._fetcher.doubtful.ids()
-            needs = SnapshotRefusedError if missing <= answered else UnansweredError
             if missing <= keyless.keys():
                 needs = KeysNeededError
+            elif missing <= unknown | self._fetcher.doubtful.ids():
+                needs = SnapshotRefusedError
+            else:
+                needs = UnansweredError
             raise needs(
                 f"{len(missing)} events of the auth chain cannot be had or verified, such as {min(missing)!a:.100}"
             )
