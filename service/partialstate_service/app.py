@@ -126,7 +126,7 @@ def servicers(settings: Settings, store: Store, metrics: Metrics) -> Servicers:
             now_ms=_now_ms,
             limits=RoomsLimits(max_send_join_bytes=settings.max_send_join_bytes),
         ),
-        check=CheckServicer(checking, metrics.observe_check),
+        check=CheckServicer(checking, metrics.observe_checks),
         recovered_state=RecoveredStateServicer(
             store.registry, RecoveredLog(store.registry, store.bulk, store.mirror), _now_ms
         ),

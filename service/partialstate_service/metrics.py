@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from partialstate_service.domain.checks import Decision, Reason, Verdict
+from partialstate_service.domain.checks import Reason, Verdict
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import ResyncStage, RoomStatus
 from partialstate_service.store.protocol import Mirror
@@ -52,13 +52,13 @@ class Metrics:
         # `labels` validates what it is given each time; a check has no time for that.
         self._counters: dict[tuple[Endpoint, Verdict, Reason], Counter] = {}
 
-    def observe_check(self, endpoint: Endpoint, decision: Decision) -> None:
-        """Count a decision."""
-        key = (endpoint, decision.verdict, decision.reason)
+    def observe_checks(self, endpoint: Endpoint, verdict: Verdict, reason: Reason, count: int) -> None:
+        """Count *count* decisions that are alike."""
+        key = (endpoint, verdict, reason)
         counter = self._counters.get(key)
         if counter is None:
             counter = self._counters[key] = self._checks.labels(*(each.name for each in key))
-        counter.inc()
+        counter.inc(count)
 
     def observe_failed_call(self, reason: str) -> None:
         """Count a call without a result."""

@@ -190,3 +190,19 @@ async def test_checks_that_come_together_share_few_reads(counted, monkeypatch):
     async with asyncio.timeout(10):
         for _ in range(100):
             await index.read(())
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_only_a_busy_process_lets_checks_wait_for_more(counted, monkeypatch, is_busy):
+    server, index = counted
+    monkeypatch.setattr(read_index, "_BETWEEN_READS_S", 0.01)
+    monkeypatch.setattr(read_index, "_MOST_BETWEEN_READS_S", 0.1)
+    monkeypatch.setattr(read_index, "_BUSY", -1 if is_busy else 1000)
+    begun_s = time.monotonic()
+
+    async def caller():
+        while time.monotonic() - begun_s < 0.5:
+            await index.read(())
+
+    await asyncio.gather(*(caller() for _ in range(4)))
+    assert (server.reads <= 8) is is_busy

@@ -35,6 +35,11 @@ _ONE_EVENT = frozenset(
     endpoint for endpoint, rule in RULES.items() if rule.reads is Reads.SENT and "{eventId}" in endpoint.path
 )
 
+ALLOW_ROOMS_MATTER = frozenset(
+    endpoint for endpoint, rule in RULES.items() if rule.full_room is not decide_unrestricted
+)
+"""The endpoints that the allow rooms of a full room, and what is known of the user there, matter to."""
+
 _NO_ROOM_NAMED = Decision(Verdict.PROCEED, Reason.NO_ROOM_NAMED)
 
 
@@ -77,11 +82,13 @@ def needs(request: CheckRequest) -> Needs:
     """Return what a valid *request* makes necessary to look up; everything else may be left out of the facts."""
     rule = RULES[request.endpoint]
     rooms: tuple[RoomId, ...] = () if request.room_id is None else (request.room_id,)
-    if rule.full_room is not decide_unrestricted:
+    if request.endpoint in ALLOW_ROOMS_MATTER:
         rooms += request.allow_room_ids
     events: tuple[EventId, ...] = ()
     if rule.reads is not Reads.NOTHING:
-        events = request.event_ids + tuple(candidate.event_id for candidate in request.candidates)
+        events = request.event_ids
+        if request.candidates:
+            events += tuple(candidate.event_id for candidate in request.candidates)
     return Needs(rooms, event_rooms=events, sent=events if rule.reads is Reads.SENT else ())
 
 
@@ -123,6 +130,6 @@ def _refused_by_acl(question: Question, rule: Rule) -> Decision | None:
 
 
 def _names_event_of_other_room(request: CheckRequest, here: RoomId, rule: Rule, facts: Facts) -> bool:
-    if rule.reads is Reads.NOTHING:
+    if rule.reads is Reads.NOTHING or not facts.event_rooms:
         return False
     return any(facts.event_rooms.get(event, here) != here for event in request.event_ids)

@@ -31,9 +31,11 @@ _KNOWN_SERVERS = 4096
 _SERVER_NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,255})(?::(?P<port>[0-9]{1,5}))?")
 _MAX_PORT = 65535
 # Opaque; but ids are shown to people, and nobody's software makes them of what steers a terminal (C0, DEL, C1).
-_OPAQUE_ID = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_OPAQUE = r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
+_ROOM_ID = re.compile("!" + _OPAQUE)
+_EVENT_ID = re.compile(r"\$" + _OPAQUE)
 # Users of old servers have localparts of any characters, or none ("Historical User IDs"): their events must be accepted.
-_HISTORICAL_USER_ID = re.compile(r"[^\x00\ud800-\udfff]+")
+_HISTORICAL_USER_ID = re.compile(r"@[^\x00\ud800-\udfff]+")
 
 
 class InvalidIdError(ValueError):
@@ -58,17 +60,17 @@ def parse_server_name(text: str) -> ServerName:
 
 def parse_room_id(text: str) -> RoomId:
     """Return *text* as a room id. From room version 12 it has no domain, so nothing may look for one in it."""
-    return RoomId(_parse_sigil_id(text, "!", "room id"))
+    return RoomId(_parse_sigil_id(text, _ROOM_ID, "!", "room id"))
 
 
 def parse_event_id(text: str) -> EventId:
     """Return *text* as an event id, of any room version."""
-    return EventId(_parse_sigil_id(text, "$", "event id"))
+    return EventId(_parse_sigil_id(text, _EVENT_ID, "$", "event id"))
 
 
 def parse_user_id(text: str) -> UserId:
     """Return *text* as a user id with a valid server name; historical localparts are accepted, white space too."""
-    _parse_sigil_id(text, "@", "user id", allowed=_HISTORICAL_USER_ID)
+    _parse_sigil_id(text, _HISTORICAL_USER_ID, "@", "user id")
     _, colon, server = text.partition(":")
     if not colon:
         raise InvalidIdError(f"user id without a server name: {_shown(text)}")
@@ -84,12 +86,12 @@ def server_of(user: UserId) -> ServerName:
     return ServerName(user.partition(":")[2])
 
 
-def _parse_sigil_id(text: str, sigil: str, kind: str, *, allowed: re.Pattern[str] = _OPAQUE_ID) -> str:
-    if not text.startswith(sigil) or len(text) < 2:  # noqa: PLR2004 - the sigil and one character
-        raise InvalidIdError(f"not a valid {kind}: {_shown(text)} (it must start with {sigil!r})")
+def _parse_sigil_id(text: str, grammar: re.Pattern[str], sigil: str, kind: str) -> str:
     if len(text) > _SURELY_SHORT and len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
         raise InvalidIdError(f"{kind} longer than {MAX_ID_BYTES} bytes: {_shown(text)}")
-    if allowed.fullmatch(text) is None:
+    if grammar.fullmatch(text) is None:
+        if not text.startswith(sigil) or len(text) < 2:  # noqa: PLR2004 - the sigil and one character
+            raise InvalidIdError(f"not a valid {kind}: {_shown(text)} (it must start with {sigil!r})")
         raise InvalidIdError(f"{kind} with characters that are not allowed: {_shown(text)}")
     return text
 

@@ -2,6 +2,7 @@
 # ruff: noqa: N802 - the names are those of the RPCs
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import groupby
 from uuid import uuid4
@@ -10,12 +11,19 @@ import structlog
 from partialstate.v1 import check_service_pb2 as pb
 from partialstate.v1 import check_service_pb2_grpc as pb_grpc
 
-from partialstate_service.domain.checks import CheckRequest, Decision, InvalidCheckError
+from partialstate_service.domain.checks import (
+    CheckRequest,
+    Decision,
+    InvalidCheckError,
+    Reason,
+    Verdict,
+)
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.rooms import StateToken
 from partialstate_service.ownership.checking import MAX_BATCH, Checking, Freshness
 from partialstate_service.ownership.refusals import RefusedInputError, require_at_most
 from partialstate_service.rpc import convert
+from partialstate_service.rpc.arrivals import Arrivals
 from partialstate_service.rpc.check_messages import Responses, error_of, freshness_of, request_of
 from partialstate_service.rpc.grpc_types import Context
 from partialstate_service.rpc.status import INTERNAL_ERROR, Failure, failure_of
@@ -25,11 +33,11 @@ _STREAMED_AHEAD = 64
 
 _log = structlog.get_logger()
 
-Observe = Callable[[Endpoint, Decision], None]
+Observe = Callable[[Endpoint, Verdict, Reason, int], None]
 
 
 class CheckServicer(pb_grpc.CheckServiceServicer):
-    """Serves CheckService; *observe* is told every decision."""
+    """Serves CheckService; *observe* is told every decision, or how many there were alike."""
 
     def __init__(self, checking: Checking, observe: Observe) -> None:
         self._checking = checking
@@ -48,13 +56,10 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
         items = [_request_or_flaw(message) for message in request.requests]
         sound = [item for item in items if isinstance(item, CheckRequest)]
         decisions, token = await self._checking.check_all(sound, freshness_of(request))
-        decided = iter(decisions)
+        decided = iter(self._results(sound, decisions, token))
         return pb.BatchCheckResponse(
             results=[
-                self._result(item, next(decided), token)
-                if isinstance(item, CheckRequest)
-                else _no_decision(item)
-                for item in items
+                next(decided) if isinstance(item, CheckRequest) else _no_decision(item) for item in items
             ],
             state_token=convert.token_message(token),
         )
@@ -63,29 +68,21 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
         self, request_iterator: AsyncIterator[pb.StreamCheckRequest], context: Context
     ) -> None:
         """Decide requests as they come, those together that wait; answers keep the requests' order."""
-        arrived: asyncio.Queue[pb.CheckRequest | None] = asyncio.Queue(_STREAMED_AHEAD)
-
-        async def read() -> None:
-            async for message in request_iterator:
-                await arrived.put(message.request)
-            await arrived.put(None)
-
+        arrived = Arrivals(request_iterator, _STREAMED_AHEAD)
+        last: pb.BatchCheckResult | None = None
+        response = pb.StreamCheckResponse()
         async with asyncio.TaskGroup() as group:
-            group.create_task(read())
-            message = await arrived.get()
-            while message is not None:
-                waiting = [message]
-                while not arrived.empty() and (message := arrived.get_nowait()) is not None:
-                    waiting.append(message)
-                for result in await self._streamed(waiting):
-                    await context.write(pb.StreamCheckResponse(result=result))
-                if message is not None:
-                    message = await arrived.get()
+            group.create_task(arrived.read())
+            while waiting := await arrived.take():
+                for result in await self._streamed([message.request for message in waiting]):
+                    if result is not last:  # most are the same object as the one before
+                        last, response = result, pb.StreamCheckResponse(result=result)
+                    await context.write(response)
 
     async def _decide(self, message: pb.CheckRequest) -> pb.CheckResponse:
         request = request_of(message)
         decision, token = await self._checking.check(request, freshness_of(message))
-        self._observe(request.endpoint, decision)
+        self._observe(request.endpoint, decision.verdict, decision.reason, 1)
         return self._responses.of(decision, token)
 
     async def _streamed(self, messages: Sequence[pb.CheckRequest]) -> list[pb.BatchCheckResult]:
@@ -106,7 +103,7 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
     ) -> list[pb.BatchCheckResult]:
         try:
             decisions, token = await self._checking.check_all(requests, freshness)
-            return [self._result(*pair, token) for pair in zip(requests, decisions, strict=True)]
+            return self._results(requests, decisions, token)
         except Exception as error:  # noqa: BLE001 - the root of streamed checks: it must not end the stream
             failure = failure_of(error)
             if (
@@ -119,13 +116,25 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
                 failure = INTERNAL_ERROR.with_facts(request_id=request_id)
             return [pb.BatchCheckResult(error=error_of(failure))] * len(requests)
 
-    def _result(
-        self, request: CheckRequest, decided: Decision | InvalidCheckError, token: StateToken
-    ) -> pb.BatchCheckResult:
-        if isinstance(decided, InvalidCheckError):
-            return _no_decision(decided)
-        self._observe(request.endpoint, decided)
-        return self._responses.result(decided, token)
+    def _results(
+        self,
+        requests: Sequence[CheckRequest],
+        decisions: Sequence[Decision | InvalidCheckError],
+        token: StateToken,
+    ) -> list[pb.BatchCheckResult]:
+        alike = Counter(
+            (request.endpoint, decision.verdict, decision.reason)
+            for request, decision in zip(requests, decisions, strict=True)
+            if isinstance(decision, Decision)
+        )
+        for kind, count in alike.items():
+            self._observe(*kind, count)
+        return [
+            self._responses.result(decision, token)
+            if isinstance(decision, Decision)
+            else _no_decision(decision)
+            for decision in decisions
+        ]
 
 
 def _item(message: pb.CheckRequest) -> tuple[Freshness | None, CheckRequest | RefusedInputError]:

@@ -11,6 +11,7 @@ from partialstate_service.domain.checks import (
     Reason,
     Verdict,
 )
+from partialstate_service.domain.decisions import ALLOW_ROOMS_MATTER
 from partialstate_service.domain.endpoints import Endpoint
 from partialstate_service.domain.ids import UserId
 from partialstate_service.domain.rooms import StateToken
@@ -25,6 +26,7 @@ from partialstate_service.rpc.status import Failure
 
 MAX_STALENESS_S = 60
 
+_FULLY_CONSISTENT = FullyConsistent()
 _ENDPOINTS = {pb.Endpoint.Value(f"ENDPOINT_{endpoint.name}"): endpoint for endpoint in Endpoint}
 _VERDICTS = {verdict: pb.Verdict.Value(f"VERDICT_{verdict.name}") for verdict in Verdict}
 _REASONS = {reason: pb.Reason.Value(f"REASON_{reason.name}") for reason in Reason}
@@ -37,16 +39,18 @@ def request_of(message: pb.CheckRequest) -> CheckRequest:
         raise convert.invalid_field("endpoint", "endpoint must be one that this service knows")
     # Every access to a message's field makes an object anew: of many requests, most have few fields.
     candidates, allow_rooms = message.candidates, message.allow_room_ids
-    return CheckRequest(
-        endpoint=endpoint,
-        origin=convert.server_name(message.origin, "origin"),
-        room_id=convert.room_id(room_id) if (room_id := message.room_id) else None,
-        event_ids=tuple([convert.event_id(text, "event_ids") for text in message.event_ids]),
-        user_id=convert.user_id(user_id, "user_id") if (user_id := message.user_id) else None,
-        candidates=tuple(map(_candidate, candidates)) if candidates else (),
-        allow_room_ids=tuple([convert.room_id(text, "allow_room_ids") for text in allow_rooms])
-        if allow_rooms
-        else (),
+    request = CheckRequest(
+        endpoint,
+        convert.server_name(message.origin, "origin"),
+        convert.room_id(room_id) if (room_id := message.room_id) else None,
+        tuple([convert.event_id(text, "event_ids") for text in message.event_ids]),
+        convert.user_id(user_id, "user_id") if (user_id := message.user_id) else None,
+        tuple(map(_candidate, candidates)) if candidates else (),
+        tuple([convert.room_id(text, "allow_room_ids") for text in allow_rooms]) if allow_rooms else (),
+    )
+    if endpoint not in ALLOW_ROOMS_MATTER:
+        return request
+    return request._replace(
         user_in_a_full_allow_room=_optional(message, "optional_user_in_a_full_allow_room"),
         user_invited_or_joined=_optional(message, "optional_user_invited_or_joined"),
         can_issue_invite=_optional(message, "optional_can_issue_invite"),
@@ -55,6 +59,8 @@ def request_of(message: pb.CheckRequest) -> CheckRequest:
 
 def freshness_of(message: pb.CheckRequest | pb.BatchCheckRequest) -> Freshness:
     """Return how fresh the registry must be."""
+    if not message.HasField("optional_consistency"):
+        return _FULLY_CONSISTENT
     consistency = message.optional_consistency
     match consistency.WhichOneof("requirement"):
         case "at_least_as_fresh":
@@ -66,7 +72,7 @@ def freshness_of(message: pb.CheckRequest | pb.BatchCheckRequest) -> Freshness:
                 raise convert.invalid_field(field, f"{field} is from 0 to {MAX_STALENESS_S} seconds")
             return BoundedStaleness(seconds)
         case _:
-            return FullyConsistent()
+            return _FULLY_CONSISTENT
 
 
 def response_of(decision: Decision, token: StateToken) -> pb.CheckResponse:

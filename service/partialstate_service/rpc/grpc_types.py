@@ -8,9 +8,7 @@ if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
     GenericHandler: TypeAlias = grpc.GenericRpcHandler[Any, Any]
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
-    Interceptor: TypeAlias = grpc.aio.ServerInterceptor[Any, Any]
 else:
     Context = grpc.aio.ServicerContext
     GenericHandler = grpc.GenericRpcHandler
     Handler = grpc.RpcMethodHandler
-    Interceptor = grpc.aio.ServerInterceptor

@@ -1,7 +1,10 @@
-"""What stands before every call: its admission, the time limit, the table of errors, and the end of the service."""
+"""What stands before every call: its admission, the time limit, the table of errors, and the end of the service.
+
+Not an interceptor of grpc, which costs every call a coroutine.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
@@ -10,18 +13,17 @@ import grpc
 import structlog
 
 from partialstate_service.rpc.admission import Admission
-from partialstate_service.rpc.grpc_types import Context, Handler, Interceptor
+from partialstate_service.rpc.grpc_types import Context, GenericHandler, Handler
 from partialstate_service.rpc.open_streams import OpenStreams
 from partialstate_service.rpc.status import (
     INTERNAL_ERROR,
     StoppingError,
     failure_of,
 )
+from partialstate_service.rpc.time_limit import TimeLimit
 
 _log = structlog.get_logger()
 
-# Orchestrators probe without a token, and learn nothing but whether the service serves.
-_HEALTH = "/grpc.health.v1.Health/"
 # Calls that stand for many, in the client's rate.
 _CALLS_IN: Mapping[str, Callable[[Any], int]] = {
     "/partialstate.v1.CheckService/BatchCheck": lambda request: max(len(request.requests), 1)
@@ -42,21 +44,28 @@ class CallObserver(Protocol):
         """Note a request of a stream that waits, since its client makes more than it may."""
 
 
-class Guard(Interceptor):
+class Guard(GenericHandler):
     """Wraps every handler: no exception leaves the process but as a status of the table."""
 
     def __init__(
-        self, admission: Admission, observed: CallObserver, *, unary_timeout_s: float, upload_timeout_s: float
+        self,
+        guarded: GenericHandler,
+        admission: Admission,
+        observed: CallObserver,
+        *,
+        unary_timeout_s: float,
+        upload_timeout_s: float,
     ) -> None:
-        """Guard calls that *admission* admits.
+        """Let calls that *admission* admits to what is *guarded*.
 
         *unary_timeout_s* limits a call of one message, *upload_timeout_s* one with a stream of requests and one answer.
         Streams of answers end with the client or the service, or when the client is not known any more.
         """
+        self._guarded = guarded
         self._admission = admission
         self._observed = observed
-        self._unary_timeout_s = unary_timeout_s
-        self._upload_timeout_s = upload_timeout_s
+        self._unary_limit = TimeLimit(unary_timeout_s)
+        self._upload_limit = TimeLimit(upload_timeout_s)
         self._streams = OpenStreams()
         self._wrapped: dict[str, Handler] = {}
 
@@ -78,18 +87,14 @@ class Guard(Interceptor):
         """Look for the handlers anew: there are others now."""
         self._wrapped.clear()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Return the handler of a call, wrapped."""
-        method = handler_call_details.method
+    def service(self, details: grpc.HandlerCallDetails) -> Handler | None:
+        """Return the handler of a call, wrapped; None for a method that is not guarded here."""
+        method = details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None or method.startswith(_HEALTH):
-                return handler
+            handler = self._guarded.service(details)
+            if handler is None:
+                return None
             wrapped = (
                 self._stream_handler(handler, method)
                 if handler.response_streaming
@@ -101,7 +106,7 @@ class Guard(Interceptor):
 
     def _unary_handler(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        limit_s = self._upload_timeout_s if handler.request_streaming else self._unary_timeout_s
+        limit = self._upload_limit if handler.request_streaming else self._unary_limit
         wrap = (
             grpc.stream_unary_rpc_method_handler
             if handler.request_streaming
@@ -111,7 +116,7 @@ class Guard(Interceptor):
 
         async def call(request: Any, context: Context) -> Any:
             try:
-                async with asyncio.timeout(limit_s):
+                with limit.begun():
                     client = self._admission.enter(method, context, calls_in(request))
                     try:
                         return await behaviour(request, context)
@@ -137,7 +142,7 @@ class Guard(Interceptor):
                 async with self._streams.endable(partial(self._admission.objection, method, context)):
                     client = self._admission.enter(method, context)
                     if method in _STREAMS_OF_CALLS:
-                        request = _Delayed(request, partial(self._delay, client))
+                        request = _Delayed(request, partial(self._delay_s, client))
                     try:
                         await _answer(behaviour(request, context), context)
                     finally:
@@ -147,11 +152,11 @@ class Guard(Interceptor):
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)
 
-    async def _delay(self, client: str) -> None:
-        """Return once the client's rate allows one call more."""
+    def _delay_s(self, client: str) -> float:
+        """Return how long one call more of the client must wait for its rate."""
         if delay_s := self._admission.delay_s(client):
             self._observed.observe_delayed_check()
-            await asyncio.sleep(delay_s)
+        return delay_s
 
     async def _abort(self, error: Exception, method: str, context: Context) -> None:
         """End the call with the status of *error*; an unforeseen one is logged under an id that the caller is told."""
@@ -175,16 +180,17 @@ class Guard(Interceptor):
 class _Delayed:
     """A stream of requests, each of which comes after a delay; those behind it wait where they are."""
 
-    def __init__(self, requests: AsyncIterator[Any], delay: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, requests: AsyncIterator[Any], delay_s: Callable[[], float]) -> None:
         self._requests = requests
-        self._delay = delay
+        self._delay_s = delay_s
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
         request = await anext(self._requests)
-        await self._delay()
+        if delay_s := self._delay_s():
+            await asyncio.sleep(delay_s)
         return request
 
 

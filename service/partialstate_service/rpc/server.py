@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
 from partialstate_service.rpc import health
 from partialstate_service.rpc.admission import Admission, CallLimits
@@ -63,25 +62,25 @@ class ApiServer:
     def __init__(self, config: ServerConfig, observed: CallObserver) -> None:
         """Take the ports. Raises `CannotListenError` and `InvalidCredentialsError`."""
         self._config = config
+        self._services = LateServices()
         self._guard = Guard(
+            self._services,
             Admission(_known_clients(config), _limits(config)),
             observed,
             unary_timeout_s=config.unary_timeout_s,
             upload_timeout_s=config.upload_timeout_s,
         )
-        self._services = LateServices()
         self._health = health.Health(() if config.health_only else SERVICES)
         api = grpc.aio.server(
-            interceptors=[self._guard],
             options=_options(config),
             # The guard's own limit comes first and says what it is; this one also bounds what the guard lets pass.
             maximum_concurrent_rpcs=config.max_concurrent_calls + _REFUSALS_AT_A_TIME + _HEALTH_WATCHES,
         )
         watches = HealthWatches(_HEALTH_WATCHES, _HEALTH_WATCHES_PER_HOST)
-        api.add_generic_rpc_handlers((self._health.handler(watches),))
+        # Asked in this order at each call.
         if not config.health_only:
-            api.add_generic_rpc_handlers((self._services,))
-            reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), api)
+            api.add_generic_rpc_handlers((self._guard,))
+        api.add_generic_rpc_handlers((self._health.handler(watches),))
         self.address = _listen(api, config.listen, config.tls)
         self._servers = [api]
         self.health_address: str | None = None

@@ -1,10 +1,11 @@
-"""The services of the API, which come to a running server once there is a store."""
+"""The services of the API, which come to a running server once there is a store, and reflection, which tells of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from partialstate.v1 import (
     check_service_pb2,
     check_service_pb2_grpc,
@@ -17,6 +18,7 @@ from partialstate.v1 import (
 )
 
 from partialstate_service.domain.errors import StoreUnavailableError
+from partialstate_service.rpc import health
 from partialstate_service.rpc.grpc_types import Context, GenericHandler, Handler
 
 _DESCRIPTORS = tuple(
@@ -44,25 +46,11 @@ class Servicers:
     watch: watch_service_pb2_grpc.WatchServiceServicer
 
 
-class LateServices(GenericHandler):
-    """The handlers of `SERVICES`: every call fails for want of a store until there are servicers.
-
-    grpc takes no handlers once its server runs, and asks this one at each call.
-    """
+class _Handlers(GenericHandler):
+    """Handlers, which the generated functions add as if this were a server."""
 
     def __init__(self) -> None:
         self._handlers: list[GenericHandler] = []
-
-    def add(self, servicers: Servicers) -> None:
-        """Serve with *servicers* from now on."""
-        # The generated functions take this for a server.
-        here: Any = self
-        rooms_service_pb2_grpc.add_RoomsServiceServicer_to_server(servicers.rooms, here)
-        check_service_pb2_grpc.add_CheckServiceServicer_to_server(servicers.check, here)
-        recovered_state_service_pb2_grpc.add_RecoveredStateServiceServicer_to_server(
-            servicers.recovered_state, here
-        )
-        watch_service_pb2_grpc.add_WatchServiceServicer_to_server(servicers.watch, here)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[GenericHandler]) -> None:
         """See `grpc.Server`."""
@@ -72,11 +60,41 @@ class LateServices(GenericHandler):
         """See `grpc.Server`; the same handlers again."""
 
     def service(self, details: grpc.HandlerCallDetails) -> Handler | None:
-        """Return the handler of a call, None for a method that is not of these services."""
-        if not self._handlers:
-            # Callers make up names, and the guard remembers each that has a handler.
-            return _WITHOUT_STORE if details.method in _METHODS else None
+        """Return the handler of a call, None for a method that none of them has."""
         return next((found for each in self._handlers if (found := each.service(details)) is not None), None)
+
+
+class LateServices(GenericHandler):
+    """The handlers of `SERVICES`, and of reflection: calls of the first fail for want of a store until there are servicers.
+
+    grpc takes no handlers once its server runs, and asks this one at each call.
+    """
+
+    def __init__(self) -> None:
+        self._reflection = _Handlers()
+        names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(names),  # type: ignore[attr-defined]  # public by its `__all__`
+            self._reflection,
+        )
+        self._services: _Handlers | None = None
+
+    def add(self, servicers: Servicers) -> None:
+        """Serve with *servicers* from now on."""
+        self._services = _Handlers()
+        there: Any = self._services
+        rooms_service_pb2_grpc.add_RoomsServiceServicer_to_server(servicers.rooms, there)
+        check_service_pb2_grpc.add_CheckServiceServicer_to_server(servicers.check, there)
+        recovered_state_service_pb2_grpc.add_RecoveredStateServiceServicer_to_server(
+            servicers.recovered_state, there
+        )
+        watch_service_pb2_grpc.add_WatchServiceServicer_to_server(servicers.watch, there)
+
+    def service(self, details: grpc.HandlerCallDetails) -> Handler | None:
+        """Return the handler of a call, None for a method that is not of these services."""
+        if details.method in _METHODS:
+            return _WITHOUT_STORE if self._services is None else self._services.service(details)
+        return self._reflection.service(details)
 
 
 async def _refuse(requests: object, context: Context) -> None:

@@ -72,7 +72,7 @@ async def _ready(route: Route, timeout_s: float) -> list[Node]:
 
 async def _ping(node: Node) -> None:
     try:
-        [reply] = await node.exchange([("PING",)])
+        [reply] = await node.ask(("PING",))
     except (ConnectionLostError, TimeoutError) as error:
         raise NotConnectedError(f"{node.address}: {error}") from error
     if isinstance(reply, ReplyError):

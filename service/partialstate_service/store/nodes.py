@@ -39,7 +39,8 @@ class Node:
     async def exchange(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         """Send commands together, in order, on one connection, and return their replies; failures are among them.
 
-        Raises NotConnectedError (nothing was sent), ConnectionLostError and TimeoutError (unknown what was executed).
+        The caller limits the time; cancelled, it does not know what was executed. Raises NotConnectedError (nothing was
+        sent) and ConnectionLostError (unknown what was executed).
         """
         async with self._free:
             while self._idle:
@@ -49,10 +50,14 @@ class Node:
             connection = await open_connection(self.address, terms.login, terms.tls, terms.connect_timeout_s)
             return await self._over(connection, commands)
 
+    async def ask(self, *commands: tuple[Argument, ...]) -> list[Any]:
+        """Do the same for questions about the server itself, within `command_timeout_s`. Raises TimeoutError besides."""
+        async with asyncio.timeout(self._terms.command_timeout_s):
+            return await self.exchange(commands)
+
     async def _over(self, connection: Connection, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         try:
-            async with asyncio.timeout(self._terms.command_timeout_s):
-                return await connection.exchange(commands)
+            return await connection.exchange(commands)
         finally:
             if self._closed:
                 connection.close()

@@ -18,12 +18,15 @@ from partialstate_service.store.server import Server
 # What one read may carry; Lua unpacks some thousands of values at most.
 _ENTRIES = 1_000
 _EVENT_IDS = 4_000
-# A read costs as much as half a check, whoever shares it. So while several checks come at a time, a read waits until
-# enough wait for it; or, so long after the last one, as many as for that one; but never longer than the most. A lone
-# check never waits.
-_ENOUGH_READERS = 8
+# A read costs as much as a third of a check, whoever shares it. So while several checks come at a time, a read waits
+# until enough wait for it; or, so long after the last one, as many as for that one; but never longer than the most. The
+# second is left out in a busy process, which has better things to do, and whose checks wait for the processor anyway. A
+# lone check never waits.
+_ENOUGH_READERS = 16
 _BETWEEN_READS_S = 0.001
-_MOST_BETWEEN_READS_S = 0.004
+_MOST_BETWEEN_READS_S = 0.005
+_BUSY = 0.3
+"""How much of a processor a busy process uses at least."""
 _CROWDED_READS = 8
 """For how many reads checks that came at the same time let others be expected to."""
 
@@ -38,6 +41,21 @@ class Reading:
     """The format of the newest that the store holds; 0 for one that holds nothing."""
     entries: Sequence[tuple[bytes, list[bytes]]]
     rooms: Sequence[bytes | None]
+
+
+class _Moment:
+    """A moment of this process."""
+
+    __slots__ = ("_cpu_s", "at_s")
+
+    def __init__(self) -> None:
+        self.at_s = asyncio.get_running_loop().time()
+        self._cpu_s = time.process_time()
+
+    def busy_since(self) -> bool:
+        """Return whether the process has been busy since then."""
+        passed_s = asyncio.get_running_loop().time() - self.at_s
+        return time.process_time() - self._cpu_s > _BUSY * passed_s
 
 
 @dataclass(slots=True)
@@ -59,17 +77,24 @@ class _Batch:
             self._limit = asyncio.get_running_loop().call_later(self.timeout_s, self._give_up)
         self._look()
 
-    async def gathered(self, expected: int, after_s: float, at_most_s: float) -> None:
-        """Return once enough wait, or *expected* ones *after_s*, or *at_most_s*: times of the event loop."""
+    async def gathered(self, expected: int, last: _Moment) -> None:
+        """Return once as many wait as the *last* read, which *expected* ones had waited for, lets be waited for."""
         loop = asyncio.get_running_loop()
         self._goal, self._reached = _ENOUGH_READERS, loop.create_future()
         self._look()
-        timers = (loop.call_at(after_s, self._expect, expected), loop.call_at(at_most_s, self._expect, 0))
+        timers = (
+            loop.call_at(last.at_s + _BETWEEN_READS_S, self._expect_unless_busy, expected, last),
+            loop.call_at(last.at_s + _MOST_BETWEEN_READS_S, self._expect, 0),
+        )
         try:
             await self._reached
         finally:
             for timer in timers:
                 timer.cancel()
+
+    def _expect_unless_busy(self, count: int, since: _Moment) -> None:
+        if not since.busy_since():
+            self._expect(count)
 
     def _expect(self, count: int) -> None:
         self._goal = count
@@ -135,8 +160,8 @@ class ReadIndex:
         self._timeout_s = timeout_s
         self._waiting: _Batch | None = None
         self._wanted = asyncio.Event()
-        self._issued_s = float("-inf")
-        """When the last read was issued, by the clock of the event loop."""
+        self._issued: _Moment | None = None
+        """When the last read was issued."""
         self.current_as_of_s = float("-inf")
         """The monotonic time at which the replica was known to be current."""
 
@@ -166,12 +191,8 @@ class ReadIndex:
                 await self._wanted.wait()
                 assert self._waiting is not None
                 crowded = _CROWDED_READS if len(batch.readers) > 1 else crowded - 1
-                if crowded > 0:
-                    after_s, at_most_s = (
-                        self._issued_s + _BETWEEN_READS_S,
-                        self._issued_s + _MOST_BETWEEN_READS_S,
-                    )
-                    await self._waiting.gathered(len(batch.readers), after_s, at_most_s)
+                if crowded > 0 and self._issued is not None:
+                    await self._waiting.gathered(len(batch.readers), self._issued)
                 self._wanted.clear()
                 batch, self._waiting = self._waiting, None
                 try:
@@ -184,7 +205,7 @@ class ReadIndex:
                 self._waiting.cancel()
 
     async def _read(self, event_ids: Sequence[EventId]) -> Mapping[EventId, RoomId]:
-        issued_s, self._issued_s = time.monotonic(), asyncio.get_running_loop().time()
+        issued_s, self._issued = time.monotonic(), _Moment()
         rooms: dict[EventId, RoomId] = {}
         reading = await self._issue(event_ids[:_EVENT_IDS])
         for first in range(0, len(event_ids), _EVENT_IDS):

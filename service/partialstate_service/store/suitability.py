@@ -21,16 +21,16 @@ Info = Mapping[str, str]
 
 
 async def info_of(node: Node) -> Info:
-    """Return what the server says of itself. Raises what `Node.exchange` does."""
+    """Return what the server says of itself. Raises what `Node.ask` does."""
     sections = ("server", "memory", "persistence", "replication")
-    replies = await node.exchange([("INFO", section) for section in sections])
+    replies = await node.ask(*(("INFO", section) for section in sections))
     lines = b"\r\n".join(reply for reply in replies if isinstance(reply, bytes)).decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 async def configured(node: Node, name: str) -> str | None:
     """Return a value of the server's configuration, or None where that is not told."""
-    [reply] = await node.exchange([("CONFIG", "GET", name)])
+    [reply] = await node.ask(("CONFIG", "GET", name))
     return reply[1].decode() if not isinstance(reply, ReplyError) and reply else None
 
 

@@ -287,7 +287,7 @@ def slot_of(key: str) -> int:
 async def _exchange(node: Node, command: tuple[str, ...]) -> list[Any]:
     """Ask a server about itself or others; whatever fails, there is no answer."""
     try:
-        replies = await node.exchange([command])
+        replies = await node.ask(command)
     except (ConnectionLostError, TimeoutError) as error:
         raise NotConnectedError(f"{node.address}: {str(error) or 'no answer in time'}") from error
     if isinstance(replies[0], ReplyError):
