@@ -54,11 +54,13 @@ async def test_who_takes_waits_for_the_next():
         assert await arrivals.take() == []
 
 
-async def test_an_error_of_the_stream_is_its_readers():
+async def test_an_error_of_the_stream_comes_after_what_came_before_it():
     async def stream():
         yield 1
         raise ConnectionError
 
     arrivals = Arrivals(stream(), 8)
+    await arrivals.read()
+    assert await arrivals.take() == [1]
     with pytest.raises(ConnectionError):
-        await arrivals.read()
+        await arrivals.take()

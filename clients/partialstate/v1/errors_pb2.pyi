@@ -27,7 +27,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT: a field is missing or malformed. {"field": "header.room_id"}"""
     ERROR_REASON_INVALID_STREAM: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: the stream does not begin with exactly one header, or a message is empty."""
+    """INVALID_ARGUMENT: the stream does not begin with exactly one header, a message is empty or cannot be read, or the
+    one message of a call is missing.
+    """
     ERROR_REASON_TRUNCATED_RESPONSE: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: the send_join response is not a JSON object, or was cut off. {"received_bytes": "1234"}"""
     ERROR_REASON_RESPONSE_NOT_PARTIAL: _ErrorReason.ValueType  # 4
@@ -124,7 +126,9 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT: a field is missing or malformed. {"field": "header.room_id"}"""
 ERROR_REASON_INVALID_STREAM: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: the stream does not begin with exactly one header, or a message is empty."""
+"""INVALID_ARGUMENT: the stream does not begin with exactly one header, a message is empty or cannot be read, or the
+one message of a call is missing.
+"""
 ERROR_REASON_TRUNCATED_RESPONSE: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: the send_join response is not a JSON object, or was cut off. {"received_bytes": "1234"}"""
 ERROR_REASON_RESPONSE_NOT_PARTIAL: ErrorReason.ValueType  # 4

@@ -43,8 +43,8 @@ class Admission:
         self._calls: dict[str, int] = {}
         self._all_calls = 0
 
-    def enter(self, method: str, context: Context, calls: int = 1) -> str:
-        """Admit a call that counts as *calls* in the client's rate; return what to give to `leave`.
+    def enter(self, method: str, context: Context) -> str:
+        """Admit a call; return what to give to `leave`.
 
         Raises `UnauthenticatedError`, `PermissionDeniedError`, `TooManyCallsError` and `CallRateExceededError`.
         """
@@ -54,7 +54,7 @@ class Admission:
             raise TooManyCallsError(limits.at_a_time_per_client, "client")
         if self._all_calls >= limits.at_a_time:
             raise TooManyCallsError(limits.at_a_time, "service")
-        if limits.rates is not None and (wait_s := limits.rates.take(name, calls)):
+        if limits.rates is not None and (wait_s := limits.rates.take(name)):
             raise CallRateExceededError(limits.rates.per_second, limits.rates.burst, wait_s)
         self._calls[name] = present + 1
         self._all_calls += 1
@@ -66,9 +66,9 @@ class Admission:
         if (calls := self._calls.pop(name) - 1) > 0:
             self._calls[name] = calls
 
-    def delay_s(self, name: str) -> float:
-        """Count one call more in a client's rate; return how long it must wait for that."""
-        return 0.0 if self._limits.rates is None else self._limits.rates.owe(name)
+    def count(self, name: str, calls: int) -> float:
+        """Count *calls* more in a client's rate; return how long the last of them would have to wait for that."""
+        return 0.0 if self._limits.rates is None else self._limits.rates.owe(name, calls)
 
     def objection(self, method: str, context: Context) -> Exception | None:
         """Return why a call that was admitted would not be admitted any more, or None."""

@@ -16,22 +16,19 @@ class CallRates:
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, client: str, calls: int) -> float:
-        """Take *calls* out of a bucket that holds one at least, and return 0; else the seconds until it does.
-
-        The bucket may then owe calls: one call that stands for many would otherwise find no bucket that is large enough.
-        """
+    def take(self, client: str) -> float:
+        """Take one call out of a bucket that holds it, and return 0; else the seconds until it does."""
         now_s = self._clock()
         held = self._held(client, now_s)
         if held < 1:
             return (1 - held) / self.per_second
-        self._put(client, held - calls, now_s)
+        self._put(client, held - 1, now_s)
         return 0.0
 
-    def owe(self, client: str) -> float:
-        """Take one call out of a bucket whatever it holds; return the seconds until it owes no call."""
+    def owe(self, client: str, calls: int) -> float:
+        """Take *calls* out of a bucket whatever it holds; return the seconds until it owes no call."""
         now_s = self._clock()
-        held = self._held(client, now_s) - 1
+        held = self._held(client, now_s) - calls
         self._put(client, held, now_s)
         return max(-held, 0.0) / self.per_second
 

@@ -1,7 +1,6 @@
 """CheckService: whether a federation request can be answered."""
 # ruff: noqa: N802 - the names are those of the RPCs
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import groupby
@@ -27,6 +26,7 @@ from partialstate_service.rpc.arrivals import Arrivals
 from partialstate_service.rpc.check_messages import Responses, error_of, freshness_of, request_of
 from partialstate_service.rpc.grpc_types import Context
 from partialstate_service.rpc.status import INTERNAL_ERROR, Failure, failure_of
+from partialstate_service.store.meanwhile import meanwhile
 
 _STREAMED_AHEAD = 64
 """How many requests of one stream may wait while others are worked on; more are not read from the connection."""
@@ -71,8 +71,7 @@ class CheckServicer(pb_grpc.CheckServiceServicer):
         arrived = Arrivals(request_iterator, _STREAMED_AHEAD)
         last: pb.BatchCheckResult | None = None
         response = pb.StreamCheckResponse()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(arrived.read())
+        async with meanwhile(arrived.read()):
             while waiting := await arrived.take():
                 for result in await self._streamed([message.request for message in waiting]):
                     if result is not last:  # most are the same object as the one before

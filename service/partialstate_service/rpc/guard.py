@@ -1,6 +1,7 @@
 """What stands before every call: its admission, the time limit, the table of errors, and the end of the service.
 
-Not an interceptor of grpc, which costs every call a coroutine.
+Not an interceptor of grpc, which costs every call a coroutine. Every handler is one of streams of requests: for the one
+request of others grpc waits without end, before anybody is asked who calls, and without counting.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from uuid import uuid4
 import grpc
 import structlog
 
+from partialstate_service.ownership.refusals import InputFlaw, RefusedInputError
 from partialstate_service.rpc.admission import Admission
 from partialstate_service.rpc.grpc_types import Context, GenericHandler, Handler
 from partialstate_service.rpc.open_streams import OpenStreams
@@ -105,56 +107,59 @@ class Guard(GenericHandler):
         return wrapped
 
     def _unary_handler(self, handler: Handler, method: str) -> Handler:
-        behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        limit = self._upload_limit if handler.request_streaming else self._unary_limit
-        wrap = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        calls_in = _CALLS_IN.get(method, _one)
+        is_upload = handler.request_streaming
+        behaviour: Any = handler.stream_unary if is_upload else handler.unary_unary
+        limit = self._upload_limit if is_upload else self._unary_limit
+        calls_in = _CALLS_IN.get(method)
 
-        async def call(request: Any, context: Context) -> Any:
+        async def call(requests: Any, context: Context) -> Any:
             try:
                 with limit.begun():
-                    client = self._admission.enter(method, context, calls_in(request))
+                    client = self._admission.enter(method, context)
                     try:
+                        request = requests if is_upload else await _one_request(context)
+                        if calls_in is not None:
+                            self._admission.count(client, calls_in(request) - 1)
                         return await behaviour(request, context)
                     finally:
                         self._admission.leave(client)
             except Exception as error:  # noqa: BLE001 - the root of a call
                 await self._abort(error, method, context)
 
-        return wrap(call, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(
+            call, handler.request_deserializer, handler.response_serializer
+        )
 
     def _stream_handler(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
-        wrap = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_stream_rpc_method_handler
-        )
 
         # A coroutine that writes, not a generator: it ends with its call, whatever it awaits (PEP 525 leaves a
         # generator that is cancelled between two items to the garbage collector).
-        async def call(request: Any, context: Context) -> None:
+        async def call(requests: Any, context: Context) -> None:
             try:
                 async with self._streams.endable(partial(self._admission.objection, method, context)):
                     client = self._admission.enter(method, context)
-                    if method in _STREAMS_OF_CALLS:
-                        request = _Delayed(request, partial(self._delay_s, client))
                     try:
+                        if not handler.request_streaming:
+                            with self._unary_limit.begun():
+                                request = await _one_request(context)
+                        elif method in _STREAMS_OF_CALLS:
+                            request = _Delayed(requests, partial(self._delay_s, client))
+                        else:
+                            request = requests
                         await _answer(behaviour(request, context), context)
                     finally:
                         self._admission.leave(client)
             except Exception as error:  # noqa: BLE001 - the root of a call
                 await self._abort(error, method, context)
 
-        return wrap(call, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(
+            call, handler.request_deserializer, handler.response_serializer
+        )
 
     def _delay_s(self, client: str) -> float:
         """Return how long one call more of the client must wait for its rate."""
-        if delay_s := self._admission.delay_s(client):
+        if delay_s := self._admission.count(client, 1):
             self._observed.observe_delayed_check()
         return delay_s
 
@@ -194,9 +199,12 @@ class _Delayed:
         return request
 
 
-def _one(request: object) -> int:
-    del request
-    return 1
+async def _one_request(context: Context) -> Any:
+    """Return the request of a call that has one."""
+    request = await context.read()
+    if request is grpc.aio.EOF:  # type: ignore[attr-defined]  # its stubs lack it
+        raise RefusedInputError(InputFlaw.INVALID_STREAM, "the call has no request")
+    return request
 
 
 async def _answer(answers: Any, context: Context) -> None:

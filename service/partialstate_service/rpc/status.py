@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # googleapis-common-protos has none
 from grpc_status import rpc_status
 from partialstate.v1.errors_pb2 import ErrorReason
@@ -284,6 +285,11 @@ _TABLE: Mapping[type[BaseException], Callable[[Any], Failure]] = {
         grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_STORE_NOT_UNDERSTOOD,
         "a newer release has written what this replica cannot read: call another one, and update this one",
+    ),
+    DecodeError: _always(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        ErrorReason.ERROR_REASON_INVALID_STREAM,
+        "a message of the call cannot be read: it is none of this method's",
     ),
     UnauthenticatedError: _always(
         grpc.StatusCode.UNAUTHENTICATED,
