@@ -13,6 +13,7 @@ from partialstate_service.store.exchange import (
     open_connection,
 )
 from partialstate_service.store.nodes import Node, Terms
+from partialstate_service.store.topologies import route_to
 from partialstate_service.store.urls import Address, Login, parse_store_url
 from support.scripted_server import scripted
 from support.tls import make_ca, server_context, write_ca_file
@@ -160,6 +161,16 @@ class TestAnEnd:
         assert await node.exchange([PING]) == [b"OK"]
         assert server.connections == 4
         node.close()
+
+    async def test_of_all_connections_is_for_good(self, server):
+        terms = Terms(Login(), None, connect_timeout_s=5, command_timeout_s=5, max_connections=3)
+        route = route_to(parse_store_url(f"redis+cluster://{server.address}"), terms)
+        assert await route.at(server.address).exchange([PING]) == [b"OK"]
+        route.close()
+        # Whoever is still at work may finish it, but nobody would close what it keeps.
+        late = route.at(server.address)
+        assert await late.exchange([PING]) == [b"OK"]
+        assert not late._idle
 
     async def test_of_an_exchange_out_of_time_sends_no_more_of_it(self, server, connection):
         size = 64 << 20

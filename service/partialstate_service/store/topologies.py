@@ -59,11 +59,14 @@ class _Nodes:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._nodes: dict[Address, Node] = {}
+        self._closed = False
 
     def at(self, address: Address) -> Node:
         """Return the node, made at its first use."""
         if (node := self._nodes.get(address)) is None:
             node = self._nodes[address] = Node(address, self._terms)
+            if self._closed:  # whoever is still at work keeps no connection
+                node.close()
         return node
 
     def keep(self, addresses: set[Address]) -> None:
@@ -72,7 +75,8 @@ class _Nodes:
             self._nodes.pop(address).close()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all, and those that are made from now on."""
+        self._closed = True
         self.keep(set())
 
 
