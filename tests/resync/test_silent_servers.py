@@ -1,5 +1,6 @@
 """Servers that do not answer hold up neither the rooms of others nor, after a while, anybody."""
 
+import asyncio
 import random
 from dataclasses import replace
 
@@ -8,8 +9,9 @@ from partialstate_service.demo.resident.behaviour import Slow
 from partialstate_service.demo.world import WorldSize
 from partialstate_service.domain.ids import EventId, RoomId, ServerName
 from partialstate_service.domain.rooms import RoomStatus
+from partialstate_service.federation.keys import KeyFetcher
 from partialstate_service.federation.outcomes import FederationError, Outcome
-from partialstate_service.resync.awaited import AwaitedServers
+from partialstate_service.resync.awaited import AwaitedServers, Waits
 from partialstate_service.resync.silence import AnsweringServers
 from partialstate_service.resync.slots import Slots
 from support.many_rooms import running_rooms
@@ -107,17 +109,17 @@ async def test_requests_that_fail_together_count_once():
 
 async def test_what_a_room_waits_for_is_a_server_and_not_itself():
     clock = Clock()
-    servers = AwaitedServers(Scripted(clock), now_s=clock)
-    elements = servers.state(A, ROOM, EVENT)
+    waits = Waits(clock)
+    elements = AwaitedServers(Scripted(clock), waits).state(A, ROOM, EVENT)
     await anext(elements)
     clock.now_s += 100  # the room's own work with what came
-    assert servers.waited_s == 0
-    with servers._waiting():
+    assert waits.waited_s == 0
+    with waits.waiting():
         clock.now_s += 7
-        assert servers.waited_s == 7
-        with servers._waiting():
-            assert servers.waited_s == 7
-        assert servers.waited_s == 0  # one of two requests was answered just now
+        assert waits.waited_s == 7
+        with waits.waiting():
+            assert waits.waited_s == 7
+        assert waits.waited_s == 0  # one of two requests was answered just now
     await elements.aclose()
 
 
@@ -141,13 +143,24 @@ async def test_a_room_changes_over_to_the_slot_that_suits_it_if_one_is_free():
     assert not slots._long.locked()
 
 
-async def test_rooms_of_silent_servers_hold_up_nobody(store, tmp_path):
+@pytest.mark.parametrize("about", ["everything", "keys"])
+async def test_rooms_of_silent_servers_hold_up_nobody(store, tmp_path, monkeypatch, about):
     limits = replace(QUICK, concurrent_rooms=1, long_room_s=0.1, waiting_rooms=8)
     async with running_rooms([WorldSize(members=8, servers=2, messages=1)] * 7, random.Random(5)) as rooms:
         silent, others = rooms[:4], rooms[4:]
-        for running in silent:
-            for server in running.world.servers:
-                running.residents.behave(server.name, Slow(3600))
+        names = {server.name: running for running in silent for server in running.world.servers}
+        if about == "everything":
+            for name, running in names.items():
+                running.residents.behave(name, Slow(3600))
+        else:
+            keys_for = KeyFetcher.keys_for
+
+            async def sought(self, wanted, **others):
+                if not names.keys().isdisjoint(wanted):
+                    await asyncio.sleep(3600)
+                return await keys_for(self, wanted, **others)
+
+            monkeypatch.setattr(KeyFetcher, "keys_for", sought)
         async with working(rooms[0], store, tmp_path, limits=limits):
             for running in silent:
                 await RoomOnStore(running, store).join()

@@ -6,7 +6,7 @@ key that nobody has may still turn up.
 """
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
@@ -81,6 +81,10 @@ class Verifier:
         self._source = keys
         self._keys = RoomKeys(keys)
         self._chunks = chunks
+
+    def seeking(self, by: Callable[[KeySource], KeySource]) -> "Verifier":
+        """Return a verifier that seeks its keys *by* what that makes of the source of this one's."""
+        return Verifier(by(self._source), self._chunks)
 
     def for_room(self) -> "Verifier":
         """Return a verifier for the events of one room: it remembers the keys that it finds."""

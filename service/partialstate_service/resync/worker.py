@@ -15,7 +15,7 @@ from partialstate_service.domain.errors import (
     StoreUnavailableError,
 )
 from partialstate_service.domain.rooms import RoomStatus
-from partialstate_service.resync.awaited import AwaitedServers
+from partialstate_service.resync.awaited import AwaitedKeys, AwaitedServers, Waits
 from partialstate_service.resync.recovery_errors import EvidenceAwaitedError, NoServerLeftError
 from partialstate_service.resync.request_limits import LimitedServers, RequestLimits
 from partialstate_service.resync.room_resync import ResyncServices, RoomResync
@@ -152,11 +152,15 @@ class Workers:
 
     async def _attempt(self, lease: Lease, slot: Slot) -> int | None:
         """Work on the room as long as there is something to do; return when it is due again."""
-        servers = AwaitedServers(self._services.servers, now_s=self._now_s)
-        services = replace(self._services, servers=servers)
+        waits = Waits(self._now_s)
+        services = replace(
+            self._services,
+            servers=AwaitedServers(self._services.servers, waits),
+            verifier=self._services.verifier.seeking(lambda keys: AwaitedKeys(keys, waits)),
+        )
         resync = RoomResync(services, lease, await self._services.registry.checkpoint(lease))
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)
-        async with self._attended(lease, resync, slot, servers):
+        async with self._attended(lease, resync, slot, waits):
             try:
                 await resync.load()
                 await resync.recover()
@@ -201,7 +205,7 @@ class Workers:
 
     @asynccontextmanager
     async def _attended(
-        self, lease: Lease, resync: RoomResync, slot: Slot, servers: AwaitedServers
+        self, lease: Lease, resync: RoomResync, slot: Slot, waits: Waits
     ) -> AsyncIterator[None]:
         """Hold the lease and report progress while the work goes on; a lost lease ends the work at once."""
         work = asyncio.current_task()
@@ -215,7 +219,7 @@ class Workers:
                 if work is not None:
                     work.cancel()
 
-        attendances = [self._hold(lease, resync, slot, servers), self._await_release(lease)]
+        attendances = [self._hold(lease, resync, slot, waits), self._await_release(lease)]
         attendants = [asyncio.create_task(end_with(attendance)) for attendance in attendances]
         try:
             yield
@@ -228,7 +232,7 @@ class Workers:
                 attendant.cancel()
             await asyncio.gather(*attendants, return_exceptions=True)
 
-    async def _hold(self, lease: Lease, resync: RoomResync, slot: Slot, servers: AwaitedServers) -> None:
+    async def _hold(self, lease: Lease, resync: RoomResync, slot: Slot, waits: Waits) -> None:
         """Renew the lease and report progress, for ever; raise `LeaseLostError` where that fails.
 
         A store that does not answer for a moment ends nothing: the lease outlasts that.
@@ -237,7 +241,7 @@ class Workers:
         while True:
             await asyncio.sleep(self._limits.report_s)
             now_ms = self._services.now_ms()
-            await slot.suit((now_ms - begun_ms) / 1000, servers.waited_s)
+            await slot.suit((now_ms - begun_ms) / 1000, waits.waited_s)
             try:
                 if now_ms - renewed_ms >= self._lease_ttl_ms / 3:
                     await self._services.registry.renew(lease, now_ms, self._lease_ttl_ms)
