@@ -52,6 +52,8 @@ class Room:
         self.joined_via = joined_via
         self.trouble = {}
         self.verified = []
+        self.lacking = set()
+        self.failures = []
         self.now_s = 0.0
         self.records = ()
         self.begin_attempt()
@@ -68,15 +70,23 @@ class Room:
             now_ms=lambda: int(self.now_s * 1000),
             jitter=lambda: 0.5,
         )
-        self.cross_check = CrossCheck(self, self.sources, self, patience_s=PATIENCE_S)
+        self.cross_check = CrossCheck(self, self.sources, self, patience_s=PATIENCE_S, on_failure=self.failed)
 
     def add(self, told, *servers):
         """Let *servers* turn up."""
         self.told |= dict.fromkeys(servers, told)
         self.sources.add(map(ServerName, servers))
 
+    def failed(self, error, after):
+        assert after == AFTER
+        self.failures.append(error.server)
+        if error.outcome is not Outcome.NOT_FOUND:
+            self.sources.failed(error)
+
     async def state_ids(self, server, after):
         assert after == AFTER
+        if server in self.lacking:
+            raise FederationError(Outcome.NOT_FOUND, ServerName(server), text="HTTP 404")
         return StateIds(self.told[server], (EventId(f"$auth of {server}"),))
 
     async def snapshot(self, server, ids, after):
@@ -108,6 +118,15 @@ class Room:
 
 def room_with_a_liar():
     return Room({"liar": FALSE, "m1": TRUE, "m2": TRUE, "m3": TRUE, "m4": TRUE})
+
+
+async def test_who_lacks_the_event_is_asked_once_and_may_tell_of_others():
+    room = room_with_a_liar()
+    room.lacking = {"m1", "m2"}
+    assert "what m3 tells counts" in await room.checked("liar")
+    assert sorted(room.failures) == sorted({*room.failures})
+    assert not {"m1", "m2"} & {record.server for record in room.sources.records()}
+    assert {"m1", "m2"} <= {*room.sources.available()}
 
 
 async def test_every_server_of_the_majority_is_tried_by_its_own_list_and_those_that_fail_cool_down():

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import groupby
@@ -37,16 +37,24 @@ _HASHED_AT_ONCE = 10_000
 class CrossCheck:
     """Cross-checks the states of one room during one attempt.
 
-    *patience_s*: for how long who was outvoted is left alone while what counts cannot be verified.
+    *patience_s*: for how long who was outvoted is left alone while what counts cannot be verified. *on_failure* is told
+    of servers that fail to tell the state after an event; one that only lacks the event may tell others.
     """
 
     def __init__(
-        self, fetcher: Fetcher, sources: Sources, states: StateVerification, *, patience_s: float
+        self,
+        fetcher: Fetcher,
+        sources: Sources,
+        states: StateVerification,
+        *,
+        patience_s: float,
+        on_failure: Callable[[FederationError, EventId], None],
     ) -> None:
         self._fetcher = fetcher
         self._sources = sources
         self._states = states
         self._patience_s = patience_s
+        self._on_failure = on_failure
         # Later answers replace the records of votes; who is in one of these and is asked again was left alone for long.
         self._earlier = sources.records()
 
@@ -61,14 +69,15 @@ class CrossCheck:
         after = snapshot.after
         opinions = {server: await asyncio.to_thread(_fingerprint, ids)}
         lists = {server: ids}
-        await self._ask_opinions(opinions, lists, after, wanted=1)
+        failed = set[ServerName]()
+        await self._ask_opinions(opinions, lists, failed, after, wanted=1)
         votes = self._earlier_votes(after)
         counted = next(iter(votes.values()), None)
         if len({*opinions.values()}) == 1 and counted in {None, opinions[server]}:
             outvoted = ", ".join([name for name, winner in votes.items() if winner == counted])
             note = f"{outvoted} told another state after {after!a:.100} than counts" if outvoted else ""
             return replace(snapshot, note=note)
-        await self._ask_opinions(opinions, lists, after, wanted=_SECOND_OPINIONS)
+        await self._ask_opinions(opinions, lists, failed, after, wanted=_SECOND_OPINIONS)
         winner = self._winner(opinions, server, counted)
         tellers = [name for name, opinion in opinions.items() if opinion == winner]
         others = sum(opinion != opinions[server] for opinion in opinions.values())
@@ -155,23 +164,25 @@ class CrossCheck:
         self,
         opinions: dict[ServerName, bytes],
         lists: dict[ServerName, StateIds],
+        failed: set[ServerName],
         after: EventId,
         wanted: int,
     ) -> None:
         """Ask until *wanted* more servers have told the state after *after*, or enough have not.
 
-        *opinions* and *lists* get the fingerprint of what each told, and what it told.
+        *opinions* and *lists* get the fingerprint of what each told, and what it told; *failed*, who did not.
         """
         failures = 0
         while wanted and failures < _SECOND_OPINIONS:
-            candidates = self._sources.available(without=opinions.keys(), at_most=1)
+            candidates = self._sources.available(without=opinions.keys() | failed, at_most=1)
             if not candidates:
                 return
             try:
                 ids = await self._fetcher.state_ids(candidates[0], after)
             except FederationError as error:
                 failures += 1
-                self._sources.failed(error)
+                failed.add(candidates[0])
+                self._on_failure(error, after)
                 continue
             self._sources.succeeded(candidates[0])
             opinions[candidates[0]] = await asyncio.to_thread(_fingerprint, ids)

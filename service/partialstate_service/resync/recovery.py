@@ -47,7 +47,9 @@ class Recovery:
         self._sources = sources
         self._held = held
         self._states = states
-        self._cross_check = CrossCheck(fetcher, sources, states, patience_s=policy.prev_patience_s)
+        self._cross_check = CrossCheck(
+            fetcher, sources, states, patience_s=policy.prev_patience_s, on_failure=self._note
+        )
         self._policy = policy
         self._waited_s = waited_s
         self._patience_is_over = patience_is_over
