@@ -20,6 +20,7 @@ VERSIONS = list(ROOM_VERSIONS)
 NOT_JUDGED = {AuthRule.CREATE_ROOM_ID_ABSENT}
 # Synapse cannot resolve some states at all: those with a first power levels event that holds what is no number.
 MOST_STUCK = 0.02
+BY_CHANCE = 2
 
 PYTHON = synapse_python()
 judged = [
@@ -87,4 +88,4 @@ def check_rooms(rooms: list[RandomRoom]) -> None:
     with Judge(PYTHON) as judge:
         differences = [difference for room in rooms for difference in judge.differences(room)]
     assert differences[:5] == []
-    assert len(judge.stuck) <= max(1, MOST_STUCK * len(rooms)), judge.stuck
+    assert len(judge.stuck) <= BY_CHANCE + MOST_STUCK * len(rooms), judge.stuck
