@@ -106,7 +106,7 @@ class Recovery:
             return snapshot
         if search.evidence_needed is not None:
             raise EvidenceAwaitedError(str(search.evidence_needed))
-        is_unknown = bool(search.asked) and search.asked == self._unknown_to.get(after)
+        is_unknown = bool(search.asked) and search.asked <= self._unknown_to.get(after, set())
         raise NoServerLeftError(search.last_failure, is_unknown=is_unknown and not search.is_cut_short)
 
     async def _told_alone(

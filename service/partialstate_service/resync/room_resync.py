@@ -49,7 +49,7 @@ class ResyncPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ResyncServices:
-    """What a resync works with; one for all rooms."""
+    """What a resync works with; for each room, its own servers and verifier take the place of those for all."""
 
     own_name: ServerName
     registry: Registry
@@ -89,7 +89,7 @@ class RoomResync:
         self._replay = Replay(self._version, self._held.events, self._rejected)
         self._unlogged: list[Replayed] = []
         self._join_is_replayed = False
-        self._verifier = services.verifier.for_room()
+        self._verifier = services.verifier
         self._fetcher = Fetcher(
             room_id=lease.room_id,
             version=self._version,

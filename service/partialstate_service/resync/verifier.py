@@ -82,13 +82,12 @@ class Verifier:
         self._keys = RoomKeys(keys)
         self._chunks = chunks
 
-    def seeking(self, by: Callable[[KeySource], KeySource]) -> "Verifier":
-        """Return a verifier that seeks its keys *by* what that makes of the source of this one's."""
-        return Verifier(by(self._source), self._chunks)
+    def for_room(self, source_of: Callable[[KeySource], KeySource]) -> "Verifier":
+        """Return a verifier for the events of one room: it remembers the keys that it finds.
 
-    def for_room(self) -> "Verifier":
-        """Return a verifier for the events of one room: it remembers the keys that it finds."""
-        return Verifier(self._source, self._chunks)
+        It seeks them by what *source_of* makes of the source of this one's.
+        """
+        return Verifier(source_of(self._source), self._chunks)
 
     @property
     def at_once(self) -> int:

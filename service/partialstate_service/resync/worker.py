@@ -156,7 +156,7 @@ class Workers:
         services = replace(
             self._services,
             servers=AwaitedServers(self._services.servers, waits),
-            verifier=self._services.verifier.seeking(lambda keys: AwaitedKeys(keys, waits)),
+            verifier=self._services.verifier.for_room(lambda keys: AwaitedKeys(keys, waits)),
         )
         resync = RoomResync(services, lease, await self._services.registry.checkpoint(lease))
         log = _log.bind(room_id=lease.room_id, generation=lease.generation)

@@ -55,10 +55,10 @@ class Connection(AbstractConnection):
         if not await self.is_usable():
             self.close()
             raise NotConnectedError  # redis-py would connect anew
+        # redis-py's own way to pack is all Python, but for its synchronous clients.
+        packed = [pack_command(words) for words in commands]  # type: ignore[arg-type]  # a tuple of any length
         replies: list[Any] = []
         try:
-            # redis-py's own way to pack is all Python, but for its synchronous clients.
-            packed = [pack_command(words) for words in commands]  # type: ignore[arg-type]  # a tuple of any length
             await self.send_packed_command(packed, check_health=False)
             while len(replies) < len(commands):
                 replies.append(await self._reply())
